@@ -1,0 +1,353 @@
+//! The one configuration file that both containers of a pod read.
+//!
+//! Read once at start and validated whole, before anything binds or connects: [`load`] reports every
+//! fault it finds, each with the key and the line. The structs here are what the rest of the code
+//! sees; they hold only values that have passed validation.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+mod duration;
+pub mod env;
+mod error;
+mod load;
+mod secret;
+mod validate;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use load::{Loaded, Source, load};
+pub use secret::Secret;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where PostgreSQL is and how to use it.
+    pub database: Database,
+    /// How progress travels.
+    #[serde(default)]
+    pub progress: Progress,
+    /// The api container.
+    #[serde(default)]
+    pub api: Api,
+    /// The relay sidecar.
+    #[serde(default)]
+    pub relay: Relay,
+    /// The cluster that this installation manages by default.
+    #[serde(default)]
+    pub kubernetes: Kubernetes,
+    /// Users and sessions.
+    #[serde(default)]
+    pub auth: Auth,
+    /// How tasks are carried out.
+    #[serde(default)]
+    pub executor: Executor,
+    /// What is logged and how.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `database:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Always [`DatabaseType::Postgres`].
+    #[serde(default)]
+    pub r#type: DatabaseType,
+    /// Host name, address or comma-separated list of them. There is no default.
+    pub host: String,
+    /// TCP port, the same for every host.
+    #[serde(default = "default::port")]
+    pub port: u16,
+    /// Database name.
+    #[serde(default = "default::database")]
+    pub database: String,
+    /// Role to log in as.
+    #[serde(default = "default::username")]
+    pub username: String,
+    /// Its password; empty for none.
+    #[serde(default)]
+    pub password: Secret,
+    /// When to use TLS and what to check.
+    #[serde(default)]
+    pub ssl_mode: SslMode,
+    /// CA certificate (PEM) for `verify-ca` and `verify-full`; empty for the system's store.
+    #[serde(default)]
+    pub ssl_root_cert: PathBuf,
+    /// Connections per pod: the relay takes at most 4 and its LISTEN, the api the rest.
+    #[serde(default = "default::max_open_conns")]
+    pub max_open_conns: u32,
+    /// Idle connections that are kept.
+    #[serde(default = "default::max_idle_conns")]
+    pub max_idle_conns: u32,
+    /// Age at which a connection is replaced.
+    #[serde(default = "default::max_lifetime", deserialize_with = "duration::seconds")]
+    pub max_lifetime: Duration,
+    /// Where `host` is a transaction pooler: the server behind it, for LISTEN, the progress writer
+    /// and migrations. Empty: the same as `host`.
+    #[serde(default)]
+    pub direct_host: String,
+    /// Port of `direct_host`; 0: the same as `port`.
+    #[serde(default)]
+    pub direct_port: u16,
+}
+
+/// `database.type`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum DatabaseType {
+    /// The only one.
+    #[default]
+    #[serde(rename = "postgres", alias = "postgresql")]
+    Postgres,
+}
+
+/// `database.ssl_mode`, with libpq's meanings
+/// (<https://www.postgresql.org/docs/15/libpq-ssl.html>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SslMode {
+    /// No TLS.
+    #[default]
+    Disable,
+    /// TLS when the server has it; nothing is checked.
+    Prefer,
+    /// TLS or nothing; the certificate is not checked.
+    Require,
+    /// The certificate must come from a trusted CA.
+    VerifyCa,
+    /// And name the host.
+    VerifyFull,
+}
+
+/// `progress:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Progress {
+    /// Always true; `false` is refused.
+    pub enable_database: bool,
+    /// How the relay learns of changes.
+    pub notify_type: NotifyType,
+    /// How often subscribed tasks are read while LISTEN is down.
+    #[serde(deserialize_with = "duration::millis")]
+    pub poll_interval: Duration,
+    /// How long finished tasks are kept, in days.
+    pub retention_days: u32,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            enable_database: true,
+            notify_type: NotifyType::Postgres,
+            poll_interval: Duration::from_millis(10_000),
+            retention_days: 30,
+        }
+    }
+}
+
+/// `progress.notify_type`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyType {
+    /// LISTEN/NOTIFY.
+    #[default]
+    Postgres,
+    /// No LISTEN at all: rows are read every min(`poll_interval`, 500 ms).
+    Polling,
+}
+
+impl NotifyType {
+    /// The word in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Polling => "polling",
+        }
+    }
+}
+
+/// `api:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// REST and web UI.
+    pub listen: SocketAddr,
+    /// Probes and metrics.
+    pub admin_listen: SocketAddr,
+    /// The built web UI; empty: none is served.
+    pub web_dir: PathBuf,
+    /// The URL that browsers use, when it is not the one they ask for.
+    pub public_url: String,
+    /// Addresses or networks (CIDR) whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<String>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: default::any(8080),
+            admin_listen: default::any(9090),
+            web_dir: PathBuf::new(),
+            public_url: String::new(),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// `relay:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Relay {
+    /// WebSockets.
+    pub listen: SocketAddr,
+    /// Probes and metrics.
+    pub admin_listen: SocketAddr,
+    /// The relay's own URL, when browsers reach it under another origin than the api.
+    pub public_url: String,
+    /// Origins accepted besides the request's own host and `public_url`.
+    pub allowed_origins: Vec<String>,
+    /// WebSockets at a time.
+    pub max_connections: u32,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self {
+            listen: default::any(8081),
+            admin_listen: default::any(9091),
+            public_url: String::new(),
+            allowed_origins: Vec::new(),
+            max_connections: 12_000,
+        }
+    }
+}
+
+/// `kubernetes:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// Name of the default cluster in URLs and tasks.
+    pub cluster: String,
+    /// kubeconfig file; empty: `KUBECONFIG`, else the pod's service account.
+    pub kubeconfig: PathBuf,
+    /// Context in it; empty: its current context.
+    pub context: String,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self { cluster: "default".into(), kubeconfig: PathBuf::new(), context: String::new() }
+    }
+}
+
+/// `auth:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// How long a session lives after its last use, in seconds.
+    #[serde(deserialize_with = "duration::seconds")]
+    pub session_ttl: Duration,
+    /// How long a session lives at most, in seconds.
+    #[serde(deserialize_with = "duration::seconds")]
+    pub session_max_age: Duration,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            session_ttl: Duration::from_secs(12 * 3600),
+            session_max_age: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// `executor:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Executor {
+    /// Tasks that one pod works on at a time; the rest is left for others or waits.
+    pub max_concurrent_tasks: u32,
+    /// Nodes of one task at a time, when the task does not say.
+    pub default_concurrency: u32,
+    /// The most that a task may ask for.
+    pub max_concurrency: u32,
+    /// One call to Kubernetes, in seconds; below the lease.
+    #[serde(deserialize_with = "duration::seconds")]
+    pub request_timeout: Duration,
+    /// How long one node's operation is retried before it counts as failed, in seconds.
+    #[serde(deserialize_with = "duration::seconds")]
+    pub retry_timeout: Duration,
+    /// Nodes in one task at most.
+    pub max_nodes: u32,
+}
+
+impl Default for Executor {
+    fn default() -> Self {
+        Self {
+            max_concurrent_tasks: 32,
+            default_concurrency: 20,
+            max_concurrency: 200,
+            request_timeout: Duration::from_secs(8),
+            retry_timeout: Duration::from_secs(60),
+            max_nodes: 10_000,
+        }
+    }
+}
+
+/// `log:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Least severe level that is written, or a filter in tracing's syntax.
+    pub level: String,
+    /// Line format.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `TIME LEVEL: message key=value`
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+mod default {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::Duration;
+
+    pub(super) const fn any(port: u16) -> SocketAddr {
+        SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+    }
+    pub(super) const fn port() -> u16 {
+        5432
+    }
+    pub(super) fn database() -> String {
+        "kube_node_manager".into()
+    }
+    pub(super) fn username() -> String {
+        "postgres".into()
+    }
+    pub(super) const fn max_open_conns() -> u32 {
+        25
+    }
+    pub(super) const fn max_idle_conns() -> u32 {
+        10
+    }
+    pub(super) const fn max_lifetime() -> Duration {
+        Duration::from_secs(3600)
+    }
+}

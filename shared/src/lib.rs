@@ -1,0 +1,16 @@
+//! What both binaries of kube-node-manager use, and nothing that only one of them needs.
+//!
+//! The wire and row vocabulary ([`ids`], [`status`], [`epoch`], [`notification`]) knows neither SQL
+//! nor HTTP. [`config`] is read once and validated whole. [`pg`] opens and classifies connections.
+//! [`telemetry`], [`phrases`] and [`admin`] are how a process tells the world about itself.
+
+pub mod admin;
+pub mod config;
+pub mod epoch;
+pub mod ids;
+pub mod notification;
+pub mod pg;
+pub mod phrases;
+pub mod session;
+pub mod status;
+pub mod telemetry;

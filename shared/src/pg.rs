@@ -1,0 +1,20 @@
+//! Connections to PostgreSQL: who opens them, under which name, and what a failure means.
+//!
+//! Two kinds exist. *Pooled* connections go to `database.host`, which may be a transaction pooler:
+//! they use unnamed statements and keep no session state. *Direct* connections go to
+//! `database.direct_host` where one is configured, and carry what a pooler would break: LISTEN, the
+//! progress writer, migrations and their advisory lock.
+
+mod connect;
+mod error;
+mod pool;
+mod tls;
+
+pub use connect::{App, Connection, Connector, Target};
+pub use error::{ConnectError, ConnectErrorKind};
+pub use pool::{Pool, PoolError, PoolState};
+
+use std::time::Duration;
+
+/// Covers DNS, TCP, TLS and login together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,172 @@
+//! Who is behind a token: the lookup that api and relay share.
+//!
+//! Tokens are opaque random values; the database knows only their SHA-256. They travel in the cookie
+//! [`COOKIE`] or as `Authorization: Bearer`, never in a URL.
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE as COOKIE_HEADER};
+use sha2::{Digest, Sha256};
+use tokio_postgres::GenericClient;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::ids::UserId;
+
+/// The session cookie's name.
+pub const COOKIE: &str = "knm_session";
+
+/// What a user may do (design 7): viewer reads, operator changes nodes, admin does the rest.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// And labels, annotates, taints, cordons, uncordons.
+    Operator,
+    /// And drains, manages clusters and users.
+    Admin,
+}
+
+impl Role {
+    /// The word in rows and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|r| r.as_str() == word)
+    }
+}
+
+/// A live session or personal token and its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The row in `sessions`.
+    pub session: Uuid,
+    /// Whose it is.
+    pub user: UserId,
+    /// The name to show.
+    pub username: String,
+    /// The lesser of the user's role and the token's.
+    pub role: Role,
+}
+
+/// A secret as a client holds it.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// A token that this process has just made.
+    #[must_use]
+    pub const fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// The token of a request: its bearer token, else its session cookie.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        bearer(headers).or_else(|| cookie(headers)).map(|t| Self(t.to_owned()))
+    }
+
+    /// What the database knows of it.
+    #[must_use]
+    pub fn hash(&self) -> Vec<u8> {
+        Sha256::digest(self.0.as_bytes()).to_vec()
+    }
+
+    /// The secret itself, to hand to its owner once.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|t| !t.is_empty())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(COOKIE_HEADER)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, value)| *name == COOKIE && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// The identity behind a token, or `None` when it is unknown, expired, revoked or its user disabled.
+/// Sessions slide: the caller in the api prolongs them, the relay only looks.
+///
+/// # Errors
+/// When the database does not answer; the caller must refuse then.
+pub async fn lookup(
+    client: &impl GenericClient,
+    token: &Token,
+) -> Result<Option<Identity>, tokio_postgres::Error> {
+    const SQL: &str = "
+        SELECT s.id, u.id, u.username, u.role, coalesce(s.role, u.role)
+        FROM sessions s JOIN users u ON u.id = s.user_id
+        WHERE s.token_hash = $1
+          AND s.expires_at > now() AND u.disabled_at IS NULL";
+    let hash = token.hash();
+    let row = client.query_typed_opt(SQL, &[(&hash, Type::BYTEA)]).await?;
+    Ok(row.and_then(|row| {
+        Some(Identity {
+            session: row.get(0),
+            user: UserId(row.get(1)),
+            username: row.get(2),
+            role: Role::from_word(row.get(3))?.min(Role::from_word(row.get(4))?),
+        })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().expect("a header value"));
+        headers
+    }
+
+    #[test]
+    fn a_bearer_token_wins_over_the_cookie() {
+        let mut both = headers(COOKIE_HEADER, "a=b; knm_session=fromcookie");
+        assert_eq!(Token::from_headers(&both).expect("cookie").expose(), "fromcookie");
+        both.insert(AUTHORIZATION, "bearer fromheader".parse().expect("a value"));
+        assert_eq!(Token::from_headers(&both).expect("bearer").expose(), "fromheader");
+    }
+
+    #[test]
+    fn what_is_no_token_is_none() {
+        for cookie in ["", "knm_session=", "xknm_session=a", "knm_session"] {
+            assert!(Token::from_headers(&headers(COOKIE_HEADER, cookie)).is_none(), "{cookie:?}");
+        }
+        for value in ["Bearer", "Bearer ", "Basic abc"] {
+            assert!(Token::from_headers(&headers(AUTHORIZATION, value)).is_none(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn debugging_a_token_does_not_show_it() {
+        assert!(!format!("{:?}", Token::new("s3cret".into())).contains("s3cret"));
+    }
+}
