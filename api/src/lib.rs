@@ -1,1 +1,7 @@
-//! (in the making)
+//! The api container of kube-node-manager: REST, task execution, progress writing.
+//!
+//! `main → app → routes | engine`; `routes → auth, tasks, clusters, db`. SQL lives in [`db`] and
+//! nowhere else; what a task means knows neither SQL nor HTTP.
+
+pub mod clusters;
+pub mod db;
