@@ -10,16 +10,38 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+mod decode;
 mod duration;
 pub mod env;
 mod error;
+mod expand;
+mod listen;
 mod load;
+mod nearest;
 mod secret;
+mod tree;
 mod validate;
 
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{Loaded, Source, load};
+pub use load::{DEFAULT_PATH, Loaded, Source, load, load_with};
 pub use secret::Secret;
+
+/// How long a claim on a task lasts without a heartbeat (design 4).
+pub const LEASE: Duration = Duration::from_secs(15);
+/// What a holder leaves unused at the end of its lease, for clocks that differ and calls that end
+/// late.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(2);
+
+/// The relay's pool.
+const RELAY_POOL: u32 = 4;
+/// The relay's LISTEN.
+const RELAY_LISTEN: u32 = 1;
+/// The api's progress writer.
+const API_WRITER: u32 = 1;
+/// Below this the api's own pool is too small to serve requests and tasks at the same time.
+const MIN_API_POOL: u32 = 4;
+/// The least that `database.max_open_conns` may be.
+pub const MIN_OPEN_CONNS: u32 = RELAY_POOL + RELAY_LISTEN + API_WRITER + MIN_API_POOL;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -84,7 +106,10 @@ pub struct Database {
     #[serde(default = "default::max_idle_conns")]
     pub max_idle_conns: u32,
     /// Age at which a connection is replaced.
-    #[serde(default = "default::max_lifetime", deserialize_with = "duration::seconds")]
+    #[serde(
+        default = "default::max_lifetime",
+        deserialize_with = "duration::seconds"
+    )]
     pub max_lifetime: Duration,
     /// Where `host` is a transaction pooler: the server behind it, for LISTEN, the progress writer
     /// and migrations. Empty: the same as `host`.
@@ -95,13 +120,39 @@ pub struct Database {
     pub direct_port: u16,
 }
 
+impl Database {
+    /// Connections of the api's pool: what `max_open_conns` leaves after the relay and the writer.
+    #[must_use]
+    pub fn api_pool_size(&self) -> usize {
+        let others = RELAY_POOL + RELAY_LISTEN + API_WRITER;
+        self.max_open_conns.saturating_sub(others).max(MIN_API_POOL) as usize
+    }
+
+    /// Connections of the relay's pool, besides its LISTEN.
+    #[must_use]
+    pub const fn relay_pool_size(&self) -> usize {
+        RELAY_POOL as usize
+    }
+}
+
 /// `database.type`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DatabaseType {
     /// The only one.
     #[default]
-    #[serde(rename = "postgres", alias = "postgresql")]
     Postgres,
+}
+
+impl<'de> Deserialize<'de> for DatabaseType {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "postgres" | "postgresql" => Ok(Self::Postgres),
+            _ => Err(serde::de::Error::custom(
+                "only \"postgres\" is supported: progress travels between replicas by PostgreSQL's \
+                 LISTEN/NOTIFY, which no other database has",
+            )),
+        }
+    }
 }
 
 /// `database.ssl_mode`, with libpq's meanings
@@ -175,8 +226,10 @@ impl NotifyType {
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
     /// REST and web UI.
+    #[serde(deserialize_with = "listen::address")]
     pub listen: SocketAddr,
     /// Probes and metrics.
+    #[serde(deserialize_with = "listen::address")]
     pub admin_listen: SocketAddr,
     /// The built web UI; empty: none is served.
     pub web_dir: PathBuf,
@@ -203,8 +256,10 @@ impl Default for Api {
 #[serde(deny_unknown_fields, default)]
 pub struct Relay {
     /// WebSockets.
+    #[serde(deserialize_with = "listen::address")]
     pub listen: SocketAddr,
     /// Probes and metrics.
+    #[serde(deserialize_with = "listen::address")]
     pub admin_listen: SocketAddr,
     /// The relay's own URL, when browsers reach it under another origin than the api.
     pub public_url: String,
@@ -240,7 +295,11 @@ pub struct Kubernetes {
 
 impl Default for Kubernetes {
     fn default() -> Self {
-        Self { cluster: "default".into(), kubeconfig: PathBuf::new(), context: String::new() }
+        Self {
+            cluster: "default".into(),
+            kubeconfig: PathBuf::new(),
+            context: String::new(),
+        }
     }
 }
 
@@ -310,7 +369,10 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text }
+        Self {
+            level: "info".into(),
+            format: LogFormat::Text,
+        }
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! The wire and row vocabulary ([`ids`], [`status`], [`epoch`], [`notification`]) knows neither SQL
 //! nor HTTP. [`config`] is read once and validated whole. [`pg`] opens and classifies connections.
-//! [`telemetry`], [`phrases`] and [`admin`] are how a process tells the world about itself.
+//! [`telemetry`], [`phrases`] and [`admin`] are how a process tells the world about itself, [`http`]
+//! is how it listens, and [`check`] tries out a configuration without starting anything.
 
 pub mod admin;
+pub mod check;
 pub mod config;
 pub mod epoch;
+pub mod http;
 pub mod ids;
 pub mod notification;
 pub mod pg;

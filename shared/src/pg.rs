@@ -8,11 +8,13 @@
 mod connect;
 mod error;
 mod pool;
+mod reporter;
 mod tls;
 
 pub use connect::{App, Connection, Connector, Target};
 pub use error::{ConnectError, ConnectErrorKind};
-pub use pool::{Pool, PoolError, PoolState};
+pub use pool::{Client, Manager, Pool, PoolError, PoolState, Session, WAIT_TIMEOUT};
+pub use reporter::Reporter;
 
 use std::time::Duration;
 
