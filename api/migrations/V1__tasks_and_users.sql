@@ -72,7 +72,7 @@ CREATE TABLE progress_tasks (
     CHECK (pending + running + succeeded + failed + skipped + cancelled = total),
     CHECK ((completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))),
     CHECK ((lease_owner IS NULL) = (lease_expires_at IS NULL)),
-    CHECK (status = 'running' OR lease_owner IS NULL)
+    CHECK (completed_at IS NULL OR lease_owner IS NULL)
 ) WITH (fillfactor = 50);
 
 -- Claims, and the one query that every api process asks twice a second.

@@ -1,1 +1,6 @@
 //! SQL: one module per table or question, and none anywhere else.
+
+pub mod claim;
+pub mod flush;
+pub mod items;
+pub mod tasks;

@@ -5,3 +5,10 @@
 
 pub mod clusters;
 pub mod db;
+pub mod engine;
+pub mod executor;
+pub mod k8s;
+pub mod lease;
+pub mod metrics;
+pub mod progress;
+pub mod tasks;

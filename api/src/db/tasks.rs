@@ -1,0 +1,245 @@
+//! Tasks in SQL: creation, steering requests, and what the REST interface shows.
+
+use jiff::Timestamp;
+use knm_shared::ids::{OwnerId, Seq, TaskId, UserId};
+use knm_shared::notification::Notification;
+use knm_shared::status::{Counts, Desired, TaskStatus};
+use serde_json::Value;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, GenericClient, Row};
+
+use crate::lease::LEASE;
+use crate::tasks::view::{TaskView, percent};
+
+/// A task to be stored.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// Its id.
+    pub id: TaskId,
+    /// Who submits it.
+    pub user: UserId,
+    /// On which cluster.
+    pub cluster: String,
+    /// What to do.
+    pub action: &'static str,
+    /// With which parameters.
+    pub params: Value,
+    /// And how.
+    pub options: Value,
+    /// Why.
+    pub reason: String,
+    /// Names of the nodes.
+    pub nodes: Vec<String>,
+    /// Their UIDs.
+    pub uids: Vec<String>,
+    /// The client's key and the SHA-256 of the body that it came with.
+    pub idempotency: Option<(String, Vec<u8>)>,
+}
+
+const COLUMNS: &str = "id, seq, user_id, cluster, action, params, options, reason, status, total, \
+     pending, running, succeeded, failed, skipped, cancelled, error, desired, attempt, parent_id, \
+     created_at, started_at, updated_at, completed_at";
+
+/// Task, items and notification in one statement, and the lease when `owner` is given.
+const INSERT: &str = "
+WITH task AS (
+    INSERT INTO progress_tasks (
+        id, user_id, cluster, action, params, options, reason, total, pending,
+        idempotency_key, idempotency_hash,
+        lease_owner, lease_token, lease_expires_at, attempt
+    )
+    VALUES ($1, $2, $3, $4, $5, $6, $7, cardinality($8::text[]), cardinality($8::text[]),
+            $10, $11,
+            $12, CASE WHEN $12::uuid IS NULL THEN 0 ELSE 1 END,
+            CASE WHEN $12::uuid IS NULL THEN NULL
+                 ELSE clock_timestamp() + make_interval(secs => $13) END,
+            CASE WHEN $12::uuid IS NULL THEN 0 ELSE 1 END)
+    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING *
+), items AS (
+    INSERT INTO progress_items (task_id, ordinal, node, node_uid)
+    SELECT task.id, x.place - 1, x.node, x.uid
+    FROM task, unnest($8::text[], $9::text[]) WITH ORDINALITY AS x (node, uid, place)
+), noted AS (
+    SELECT pg_notify('progress_update', '{\"ts\":'
+        || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || $14::text)
+    FROM task
+)
+SELECT task.*, (SELECT count(*) FROM noted) FROM task";
+
+/// Stores a task. `None` when its idempotency key was used before.
+///
+/// # Errors
+/// The statement's.
+pub async fn insert(
+    client: &impl GenericClient,
+    task: &NewTask,
+    owner: Option<OwnerId>,
+) -> Result<Option<TaskView>, Error> {
+    let total = u32::try_from(task.nodes.len()).unwrap_or(u32::MAX);
+    let note = Notification {
+        task: task.id,
+        user: task.user,
+        prev: Seq(0),
+        seq: Seq(1),
+        published_us: 0,
+        status: TaskStatus::Queued,
+        counts: Counts { total, pending: total, ..Counts::default() },
+        error: None,
+        items: None,
+    };
+    let (key, hash) = task.idempotency.clone().unzip();
+    let row = client
+        .query_typed_opt(
+            INSERT,
+            &[
+                (&task.id.0, Type::UUID),
+                (&task.user.0, Type::UUID),
+                (&task.cluster, Type::TEXT),
+                (&task.action, Type::TEXT),
+                (&task.params, Type::JSONB),
+                (&task.options, Type::JSONB),
+                (&task.reason, Type::TEXT),
+                (&task.nodes, Type::TEXT_ARRAY),
+                (&task.uids, Type::TEXT_ARRAY),
+                (&key, Type::TEXT),
+                (&hash, Type::BYTEA),
+                (&owner.map(|o| o.0), Type::UUID),
+                (&LEASE.as_secs_f64(), Type::FLOAT8),
+                (&note.encode_body(), Type::TEXT),
+            ],
+        )
+        .await?;
+    Ok(row.as_ref().map(view))
+}
+
+/// The task that a user's idempotency key was first used for, with the hash of that body.
+///
+/// # Errors
+/// The statement's.
+pub async fn by_idempotency_key(
+    client: &impl GenericClient,
+    user: UserId,
+    key: &str,
+) -> Result<Option<(TaskView, Vec<u8>)>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}, idempotency_hash FROM progress_tasks
+         WHERE user_id = $1 AND idempotency_key = $2"
+    );
+    let row = client.query_typed_opt(&sql, &[(&user.0, Type::UUID), (&key, Type::TEXT)]).await?;
+    Ok(row.map(|row| (view(&row), row.get("idempotency_hash"))))
+}
+
+/// One task.
+///
+/// # Errors
+/// The statement's.
+pub async fn get(client: &impl GenericClient, task: TaskId) -> Result<Option<TaskView>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM progress_tasks WHERE id = $1");
+    Ok(client.query_typed_opt(&sql, &[(&task.0, Type::UUID)]).await?.as_ref().map(view))
+}
+
+/// Which tasks a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// In this state.
+    pub status: Option<TaskStatus>,
+    /// On this cluster.
+    pub cluster: Option<String>,
+    /// With this action.
+    pub action: Option<String>,
+    /// Of this user.
+    pub user: Option<UserId>,
+    /// Older than this one.
+    pub before: Option<TaskId>,
+}
+
+/// Tasks, newest first.
+///
+/// # Errors
+/// The statement's.
+pub async fn list(
+    client: &impl GenericClient,
+    filter: &Filter,
+    limit: u32,
+) -> Result<Vec<TaskView>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM progress_tasks
+         WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR cluster = $2)
+           AND ($3::text IS NULL OR action = $3) AND ($4::uuid IS NULL OR user_id = $4)
+           AND ($5::uuid IS NULL OR id < $5)
+         ORDER BY id DESC LIMIT $6"
+    );
+    let params: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&filter.status.map(TaskStatus::as_str), Type::TEXT),
+        (&filter.cluster, Type::TEXT),
+        (&filter.action, Type::TEXT),
+        (&filter.user.map(|u| u.0), Type::UUID),
+        (&filter.before.map(|t| t.0), Type::UUID),
+        (&i64::from(limit), Type::INT8),
+    ];
+    let rows = client.query_typed(&sql, &params).await?;
+    Ok(rows.iter().map(view).collect())
+}
+
+/// Stores what a user wants of a task. `cancel` is final, and a finished task stays as it is: the row
+/// comes back unchanged then. `None` when there is no such task.
+///
+/// # Errors
+/// The statement's.
+pub async fn request(
+    client: &impl GenericClient,
+    task: TaskId,
+    desired: Desired,
+) -> Result<Option<TaskView>, Error> {
+    let sql = format!(
+        "WITH changed AS (
+             UPDATE progress_tasks SET desired = $2, updated_at = clock_timestamp()
+             WHERE id = $1 AND completed_at IS NULL AND desired NOT IN ('cancel', $2)
+             RETURNING {COLUMNS}
+         )
+         SELECT * FROM changed
+         UNION ALL
+         SELECT {COLUMNS} FROM progress_tasks
+         WHERE id = $1 AND NOT EXISTS (SELECT FROM changed)"
+    );
+    let params: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&task.0, Type::UUID), (&desired.as_str(), Type::TEXT)];
+    Ok(client.query_typed_opt(&sql, &params).await?.as_ref().map(view))
+}
+
+fn view(row: &Row) -> TaskView {
+    let n = |column: &str| row.get::<_, i32>(column).unsigned_abs();
+    let counts = Counts {
+        total: n("total"),
+        pending: n("pending"),
+        running: n("running"),
+        succeeded: n("succeeded"),
+        failed: n("failed"),
+        skipped: n("skipped"),
+        cancelled: n("cancelled"),
+    };
+    TaskView {
+        id: row.get("id"),
+        seq: row.get("seq"),
+        user_id: row.get("user_id"),
+        cluster: row.get("cluster"),
+        action: row.get("action"),
+        params: row.get("params"),
+        options: row.get("options"),
+        reason: row.get("reason"),
+        status: row.get("status"),
+        current: counts.done(),
+        total: counts.total,
+        percent: percent(counts.done(), counts.total),
+        counts: counts.into(),
+        error: row.get("error"),
+        desired: row.get("desired"),
+        attempt: row.get("attempt"),
+        parent_id: row.get("parent_id"),
+        created_at: row.get::<_, Timestamp>("created_at"),
+        started_at: row.get("started_at"),
+        updated_at: row.get("updated_at"),
+        completed_at: row.get("completed_at"),
+    }
+}

@@ -1,0 +1,231 @@
+//! Carries tasks out: which ones this process holds, who claims them, who works on them.
+//!
+//! ```text
+//! Reserved ──stored under our lease──▶ Held ──▶ (runner ends) ──▶ gone
+//!     │ not stored                       │ lease lost: the runner stops at once
+//!     └──▶ gone                          └──▶ gone
+//! ```
+//!
+//! Roles: [`claimer`] finds and renews leases, [`runner`] works through one task, [`item`] does one
+//! node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use knm_shared::config;
+use knm_shared::ids::{LeaseToken, OwnerId, Seq, TaskId};
+use knm_shared::pg::Pool;
+use knm_shared::status::{Desired, ItemStatus, TaskStatus};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::clusters::Clusters;
+use crate::db::claim::{Claimed, Item};
+use crate::db::tasks::NewTask;
+use crate::lease::{Lease, Moment};
+use crate::metrics::Metrics;
+use crate::progress::Progress;
+
+mod backoff;
+mod claimer;
+mod item;
+mod runner;
+
+/// What a held task's runner listens to, and who it is held as.
+#[derive(Debug)]
+enum Slot {
+    /// About to be stored under our lease: the poll leaves it alone.
+    Reserved,
+    /// Ours.
+    Held { token: LeaseToken, lease: Arc<Lease>, desired: watch::Sender<Desired> },
+}
+
+/// See the module's description. Cheap to clone.
+#[derive(Clone)]
+pub struct Executor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    owner: OwnerId,
+    pool: Pool,
+    clusters: Clusters,
+    limits: config::Executor,
+    progress: Progress,
+    metrics: Metrics,
+    slots: Mutex<HashMap<TaskId, Slot>>,
+    runners: TaskTracker,
+    /// No new claims, no new nodes: what is held is handed back.
+    stopping: CancellationToken,
+}
+
+impl Executor {
+    /// An executor under a fresh owner id.
+    #[must_use]
+    pub fn new(
+        pool: Pool,
+        clusters: Clusters,
+        limits: config::Executor,
+        progress: Progress,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                owner: OwnerId(Uuid::new_v4()),
+                pool,
+                clusters,
+                limits,
+                progress,
+                metrics,
+                slots: Mutex::default(),
+                runners: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// One process start: half of every fencing pair.
+    #[must_use]
+    pub fn owner(&self) -> OwnerId {
+        self.inner.owner
+    }
+
+    /// Lets the accepting replica claim a task in the transaction that stores it.
+    #[must_use]
+    pub fn admission(&self) -> Admission {
+        Admission { executor: self.clone() }
+    }
+
+    /// Ends what is in flight and hands everything back. Returns when nothing is held any more.
+    pub async fn stop(&self) {
+        self.inner.stopping.cancel();
+        self.inner.runners.close();
+        self.inner.runners.wait().await;
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<TaskId, Slot>> {
+        self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Free places for tasks.
+    fn room(&self) -> usize {
+        let most = self.inner.limits.max_concurrent_tasks as usize;
+        if self.inner.stopping.is_cancelled() {
+            return 0;
+        }
+        most.saturating_sub(self.slots().len())
+    }
+
+    /// Starts a runner for a task whose claim, sent at `sent`, is ours.
+    fn start(&self, claimed: Claimed, items: Vec<Item>, sent: Moment) {
+        let lease = Arc::new(Lease::claimed(sent));
+        let (desired, steering) = watch::channel(claimed.desired);
+        let slot =
+            Slot::Held { token: claimed.token, lease: Arc::clone(&lease), desired };
+        let mut slots = self.slots();
+        slots.insert(claimed.task, slot);
+        self.inner.metrics.tasks_held.set(i64::try_from(slots.len()).unwrap_or(i64::MAX));
+        drop(slots);
+        let place =
+            Place { executor: self.clone(), task: claimed.task, token: claimed.token };
+        let runner = runner::Runner::new(self, claimed, lease, steering);
+        self.inner.runners.spawn(async move {
+            runner.run(items).await;
+            drop(place);
+        });
+    }
+}
+
+/// Frees a task's slot when its runner ends, also by a panic. Then nobody renews the lease, and the
+/// next poll finds a task of our own that nobody works on, and takes it up again.
+struct Place {
+    executor: Executor,
+    task: TaskId,
+    token: LeaseToken,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut slots = self.executor.slots();
+        let mine = |slot: &Slot| matches!(slot, Slot::Held { token, .. } if *token == self.token);
+        if slots.get(&self.task).is_some_and(mine) {
+            slots.remove(&self.task);
+            self.executor.inner.progress.close(self.task);
+        }
+        let held = i64::try_from(slots.len()).unwrap_or(i64::MAX);
+        self.executor.inner.metrics.tasks_held.set(held);
+    }
+}
+
+/// The way into the executor for a task that is just being stored.
+#[derive(Clone)]
+pub struct Admission {
+    executor: Executor,
+}
+
+impl Admission {
+    /// Keeps a place for a task about to be stored; `None` when there is no room, and the task is left
+    /// to whoever polls first.
+    #[must_use]
+    pub fn reserve(&self, task: TaskId) -> Option<Reservation> {
+        if self.executor.room() == 0 {
+            return None;
+        }
+        self.executor.slots().insert(task, Slot::Reserved);
+        Some(Reservation { executor: self.executor.clone(), task, sent: Moment::now() })
+    }
+}
+
+/// A kept place. Dropped without [`Reservation::confirm`], it is free again; a task that was stored
+/// all the same is found by the poll, as one of this process that nobody works on.
+pub struct Reservation {
+    executor: Executor,
+    task: TaskId,
+    sent: Moment,
+}
+
+impl Reservation {
+    /// Who the task is to be stored under.
+    #[must_use]
+    pub fn owner(&self) -> OwnerId {
+        self.executor.inner.owner
+    }
+
+    /// The task is stored with our lease: work begins.
+    pub fn confirm(self, task: &NewTask) {
+        let claimed = Claimed {
+            task: task.id,
+            user: task.user,
+            cluster: task.cluster.clone(),
+            action: task.action.to_owned(),
+            params: task.params.clone(),
+            options: task.options.clone(),
+            status: TaskStatus::Queued,
+            desired: Desired::Run,
+            seq: Seq(1),
+            token: LeaseToken(1),
+            attempt: 1,
+        };
+        let item = |(ordinal, (node, uid)): (u32, (&String, &String))| Item {
+            ordinal,
+            node: node.clone(),
+            uid: uid.clone(),
+            status: ItemStatus::Pending,
+            attempts: 0,
+            before: None,
+        };
+        let items = (0..).zip(task.nodes.iter().zip(&task.uids)).map(item).collect();
+        self.executor.start(claimed, items, self.sent);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut slots = self.executor.slots();
+        if matches!(slots.get(&self.task), Some(Slot::Reserved)) {
+            slots.remove(&self.task);
+        }
+    }
+}

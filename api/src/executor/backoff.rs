@@ -1,0 +1,40 @@
+//! Pauses between the tries of one node.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Doubles from try to try, with jitter, up to ten seconds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    /// The next pause, at least as long as the server asked for.
+    pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
+        let base = FIRST.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
+        self.tries += 1;
+        let pause = base.mul_f64(rand::random_range(0.5..1.0));
+        // Everyone was asked to wait as long: jitter on top, never below.
+        asked.map_or(pause, |asked| asked + pause.min(asked / 2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_respect_the_server() {
+        let mut backoff = Backoff::default();
+        for i in 0..40u32 {
+            let pause = backoff.next(None);
+            let base = FIRST.saturating_mul(1 << i.min(10)).min(LONGEST);
+            assert!(pause <= base && pause >= base / 2, "{i}: {pause:?}");
+        }
+        let asked = Duration::from_secs(3);
+        assert!(Backoff::default().next(Some(asked)) >= asked);
+    }
+}

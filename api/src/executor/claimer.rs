@@ -1,0 +1,266 @@
+//! Finds tasks, claims them and renews leases: one round every 500 ms, each a few statements.
+//!
+//! A foreign lease is taken only when it has run out by the database's clock *and* this process has
+//! itself seen it unchanged for a whole lease: neither clock alone can take a task from a holder that
+//! lives.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use knm_shared::ids::{LeaseToken, TaskId};
+use knm_shared::pg::Client;
+use knm_shared::status::Desired;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{debug, info, warn};
+
+use super::{Executor, Slot};
+use crate::db;
+use crate::db::claim::{Claimed, Open, Seen};
+use crate::lease::{HEARTBEAT, LEASE, Lease, Moment};
+use crate::tasks::Action;
+
+/// How often new requests and claimable tasks are looked for.
+const ROUND: Duration = Duration::from_millis(500);
+/// A statement without an answer for this long is given up, with its connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the database-wide figures are read.
+const FIGURES: Duration = Duration::from_secs(5);
+
+/// Why a round ended early. The next one starts from scratch.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Pool(#[from] knm_shared::pg::PoolError),
+    #[error(transparent)]
+    Statement(#[from] tokio_postgres::Error),
+    #[error("no answer within {ANSWER_TIMEOUT:?}")]
+    NoAnswer,
+}
+
+/// A held task as a round found it at its start.
+struct Holding {
+    task: TaskId,
+    token: LeaseToken,
+    lease: Arc<Lease>,
+}
+
+pub(super) struct Claimer {
+    executor: Executor,
+    /// Foreign leases and since when they have been seen as they are.
+    foreign: HashMap<TaskId, (Seen, Moment)>,
+    figures_at: Option<Moment>,
+}
+
+impl Executor {
+    /// Claims and renews until the process ends. Never returns.
+    pub async fn claim_tasks(&self) -> std::convert::Infallible {
+        let claimer =
+            Claimer { executor: self.clone(), foreign: HashMap::new(), figures_at: None };
+        claimer.run().await
+    }
+}
+
+impl Claimer {
+    async fn run(mut self) -> std::convert::Infallible {
+        let mut rounds = interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            rounds.tick().await;
+            match self.round().await {
+                Ok(()) => {
+                    if std::mem::take(&mut failing) {
+                        info!("tasks are claimed and leases renewed again");
+                    }
+                }
+                Err(error) if failing => debug!(%error, "no claims, no renewals"),
+                Err(error) => {
+                    failing = true;
+                    warn!(%error, "no claims, no renewals until the database answers");
+                }
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), RoundError> {
+        let inner = Arc::clone(&self.executor.inner);
+        let mut client = inner.pool.get().await?;
+        let answer = self.statements(&client).await;
+        if matches!(answer, Err(RoundError::NoAnswer)) {
+            // A connection that does not answer must not go back to the pool.
+            drop(Client::take(client));
+            client = inner.pool.get().await?;
+        }
+        drop(client);
+        answer
+    }
+
+    async fn statements(&mut self, client: &Client) -> Result<(), RoundError> {
+        let inner = Arc::clone(&self.executor.inner);
+        let held = self.executor.holdings();
+        self.renew(client, &held).await?;
+        let ids: Vec<TaskId> = held.iter().map(|h| h.task).collect();
+        let clusters: Vec<String> =
+            inner.clusters.iter().map(|c| c.name.to_string()).collect();
+        let open = answered(db::claim::poll(&***client, &ids, Action::NAMES, &clusters)).await?;
+        let held: HashMap<TaskId, Holding> = held.into_iter().map(|h| (h.task, h)).collect();
+        let (mine, others): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|o| held.contains_key(&o.task));
+        for row in &mine {
+            self.executor.steer(row, &held[&row.task]);
+        }
+        let claimable = self.claimable(others);
+        self.claim(client, claimable).await?;
+        self.report(client).await
+    }
+
+    /// Renews the leases that no flush has renewed lately.
+    async fn renew(&self, client: &Client, held: &[Holding]) -> Result<(), RoundError> {
+        let inner = &self.executor.inner;
+        // A round early rather than a round late.
+        let due: Vec<&Holding> =
+            held.iter().filter(|h| h.lease.age() + ROUND >= HEARTBEAT).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let pairs: Vec<_> = due.iter().map(|h| (h.task, h.token)).collect();
+        let sent = Moment::now();
+        let renewed = answered(db::claim::heartbeat(&***client, inner.owner, &pairs)).await?;
+        for holding in due.iter().filter(|h| renewed.contains(&h.task)) {
+            holding.lease.renewed(sent);
+        }
+        Ok(())
+    }
+
+    /// Which of these may be claimed now, oldest first.
+    fn claimable(&mut self, rows: Vec<Open>) -> Vec<(TaskId, Seen)> {
+        let owner = self.executor.inner.owner;
+        let mut foreign = HashMap::new();
+        let mut claimable = Vec::new();
+        {
+            let slots = self.executor.slots();
+            for row in rows.into_iter().filter(|r| !slots.contains_key(&r.task)) {
+                let free = match row.lease.owner {
+                    None => true,
+                    // Ours, and nobody works on it: the answer to the claim was lost.
+                    Some(holder) if holder == owner => true,
+                    Some(_) => {
+                        let since = match self.foreign.get(&row.task) {
+                            Some((seen, since)) if *seen == row.lease => *since,
+                            _ => Moment::now(),
+                        };
+                        foreign.insert(row.task, (row.lease, since));
+                        row.expired && since.elapsed() >= LEASE
+                    }
+                };
+                if free {
+                    claimable.push((row.task, row.lease));
+                }
+            }
+        }
+        self.foreign = foreign;
+        claimable.truncate(self.executor.room());
+        claimable
+    }
+
+    async fn claim(
+        &mut self,
+        client: &Client,
+        tasks: Vec<(TaskId, Seen)>,
+    ) -> Result<(), RoundError> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.executor.inner);
+        let sent = Moment::now();
+        let claimed = answered(db::claim::claim(&***client, inner.owner, &tasks)).await?;
+        for claimed in claimed {
+            if self.foreign.remove(&claimed.task).is_some() {
+                inner.metrics.takeovers.inc();
+                let attempt = claimed.attempt;
+                warn!(task = %claimed.task, attempt, "taken over from a holder that died");
+            }
+            self.start(client, claimed, sent).await?;
+        }
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        client: &Client,
+        claimed: Claimed,
+        sent: Moment,
+    ) -> Result<(), RoundError> {
+        // When this fails the task is ours and nobody works on it: the next round takes it up.
+        let items = answered(db::claim::items(&***client, claimed.task)).await?;
+        if !self.executor.inner.stopping.is_cancelled() {
+            self.executor.start(claimed, items, sent);
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self, client: &Client) -> Result<(), RoundError> {
+        if self.figures_at.is_some_and(|at| at.elapsed() < FIGURES) {
+            return Ok(());
+        }
+        let figures = answered(db::claim::figures(&***client)).await?;
+        let metrics = &self.executor.inner.metrics;
+        for status in ["queued", "running", "paused"] {
+            let n = figures.open.iter().find(|(s, _)| s == status).map_or(0, |(_, n)| *n);
+            metrics.tasks.with_label_values(&[status]).set(n);
+        }
+        metrics.oldest_queued.set(figures.oldest_queued);
+        metrics.stalled.set(figures.stalled);
+        self.figures_at = Some(Moment::now());
+        Ok(())
+    }
+}
+
+impl Executor {
+    fn holdings(&self) -> Vec<Holding> {
+        let held = |(task, slot): (&TaskId, &Slot)| match slot {
+            Slot::Reserved => None,
+            Slot::Held { token, lease, .. } => {
+                Some(Holding { task: *task, token: *token, lease: Arc::clone(lease) })
+            }
+        };
+        self.slots().iter().filter_map(held).collect()
+    }
+
+    /// Brings a user's request, or the loss of the lease, to the runner.
+    fn steer(&self, row: &Open, holding: &Holding) {
+        let owner = row.lease.owner;
+        let mine = owner == Some(self.inner.owner) && row.lease.token == holding.token;
+        if mine {
+            if let Some(Slot::Held { token, desired, .. }) = self.slots().get(&row.task)
+                && *token == holding.token
+            {
+                desired.send_if_modified(|now| replace(now, row.desired));
+            }
+        } else if row.lease.token > holding.token || owner.is_some_and(|o| o != self.inner.owner) {
+            warn!(task = %row.task, "the lease was lost; another process has the task");
+            self.inner.metrics.lease_lost.inc();
+            holding.lease.lose();
+        }
+    }
+}
+
+/// Whether that was a change. Cancelling is final.
+fn replace(now: &mut Desired, wanted: Desired) -> bool {
+    let changes = *now != wanted && *now != Desired::Cancel;
+    if changes {
+        *now = wanted;
+    }
+    changes
+}
+
+async fn answered<T>(
+    statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, RoundError> {
+    match timeout(ANSWER_TIMEOUT, statement).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(RoundError::NoAnswer),
+    }
+}

@@ -1,0 +1,149 @@
+//! What an answer of the API server, or the lack of one, means for the operation that asked.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+use super::fence::FenceError;
+
+/// A call that did not succeed, by what has to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The lease had run out: nothing was sent.
+    #[error("not sent: the task's lease has run out")]
+    Fenced,
+    /// 409: the object has changed since it was read. Read it again.
+    #[error("{0}")]
+    Conflict(String),
+    /// 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// Worth another try after a pause: 429, 5xx.
+    #[error("{message}")]
+    Busy {
+        /// HTTP status; 0 when it is this side that is not ready.
+        code: u16,
+        /// The server's words.
+        message: String,
+        /// The pause that the server asked for.
+        retry_after: Option<Duration>,
+    },
+    /// No answer: the call may have taken effect or not.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// Everything else: trying again changes nothing.
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+/// The API server's refusal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// HTTP status.
+    pub code: u16,
+    /// `Status.message`.
+    pub message: String,
+}
+
+impl CallError {
+    /// Whether the call may have taken effect all the same: an error of the server may come from
+    /// behind the write.
+    #[must_use]
+    pub const fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::Busy { code: 500..=599, .. })
+    }
+
+    /// The HTTP status as a metric label; `none` without an answer.
+    #[must_use]
+    pub fn code(&self) -> String {
+        match self {
+            Self::Fenced => "fenced".into(),
+            Self::Conflict(_) => "409".into(),
+            Self::NotFound(_) => "404".into(),
+            Self::Busy { code, .. } => code.to_string(),
+            Self::NoAnswer(_) => "none".into(),
+            Self::Refused(r) => r.code.to_string(),
+        }
+    }
+
+    fn from_status(status: &Status) -> Self {
+        let message = status.message.clone();
+        let pause = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
+        let retry_after = (pause > 0).then(|| Duration::from_secs(u64::from(pause)));
+        match status.code {
+            404 => Self::NotFound(message),
+            409 => Self::Conflict(message),
+            code @ (429 | 500..=599) => Self::Busy { code, message, retry_after },
+            code => Self::Refused(Refusal { code, message }),
+        }
+    }
+}
+
+impl From<kube::Error> for CallError {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) => Self::from_status(status),
+            kube::Error::Service(inner) => {
+                match inner.downcast_ref::<FenceError>() {
+                    Some(FenceError::Expired) => Self::Fenced,
+                    Some(timed_out @ FenceError::TimedOut(_)) => {
+                        Self::NoAnswer(timed_out.to_string())
+                    }
+                    None => Self::NoAnswer(deepest(inner.as_ref())),
+                }
+            }
+            kube::Error::HyperError(inner) => Self::NoAnswer(deepest(inner)),
+            kube::Error::Auth(inner) => Self::Busy {
+                code: 0,
+                message: format!("cluster credentials: {inner}"),
+                retry_after: None,
+            },
+            _ => Self::Refused(Refusal { code: 0, message: error.to_string() }),
+        }
+    }
+}
+
+/// The innermost cause, which is the one with the facts ("Connection refused").
+fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let (outer, inner) = (error.to_string(), cause.to_string());
+    if outer.contains(&inner) { outer } else { format!("{outer}: {inner}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16, retry_after_seconds: u32) -> CallError {
+        let details =
+            kube::core::response::StatusDetails { retry_after_seconds, ..Default::default() };
+        CallError::from_status(&Status {
+            code,
+            message: "m".into(),
+            details: Some(details),
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn only_what_another_try_can_change_is_tried_again() {
+        for code in [400, 401, 403, 405, 415, 422] {
+            assert!(matches!(status(code, 0), CallError::Refused(_)), "{code}");
+        }
+        for code in [429, 500, 503, 504] {
+            assert!(matches!(status(code, 0), CallError::Busy { retry_after: None, .. }), "{code}");
+        }
+        assert!(matches!(status(404, 0), CallError::NotFound(_)));
+        assert!(matches!(status(409, 0), CallError::Conflict(_)));
+    }
+
+    #[test]
+    fn the_servers_pause_is_kept() {
+        let CallError::Busy { retry_after, .. } = status(429, 7) else { panic!("429 is busy") };
+        assert_eq!(retry_after, Some(Duration::from_secs(7)));
+    }
+}

@@ -1,0 +1,407 @@
+//! What the routes ask of tasks: submit, look, steer.
+
+use std::sync::Arc;
+
+use knm_shared::config::Executor;
+use knm_shared::ids::{Ordinal, Seq, TaskId, UserId};
+use knm_shared::pg::Pool;
+use knm_shared::session::{Identity, Role};
+use knm_shared::status::Desired;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::action::{Action, Options};
+use super::error::{FieldError, TaskError};
+use super::submit::{NodeSelection, Submission};
+use super::view::{ItemPage, ItemQuery, ListQuery, TaskPage, TaskView};
+use crate::clusters::{Cluster, Clusters, FieldSelector, LabelSelector, Sync};
+use crate::db;
+use crate::db::tasks::NewTask;
+use crate::executor::{Admission, Reservation};
+
+/// Longest reason (octets).
+const MAX_REASON: usize = 1024;
+/// Longest idempotency key (octets).
+const MAX_KEY: usize = 255;
+/// Tasks or items a page when the caller does not say, and at most.
+const TASKS_PAGE: (u32, u32) = (50, 200);
+const ITEMS_PAGE: (u32, u32) = (500, 1000);
+
+/// See the module's description. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    clusters: Clusters,
+    limits: Executor,
+    admission: Admission,
+}
+
+/// A node as it is frozen into a task.
+struct Target {
+    name: String,
+    uid: String,
+}
+
+impl Service {
+    /// A service that stores tasks through `pool` and offers them to this process's executor first.
+    #[must_use]
+    pub fn new(pool: Pool, clusters: Clusters, limits: Executor, admission: Admission) -> Self {
+        Self { inner: Arc::new(Inner { pool, clusters, limits, admission }) }
+    }
+
+    /// Checks and stores a task. The targets are frozen here, by name and UID.
+    ///
+    /// # Errors
+    /// [`TaskError`]; nothing is stored then, except that `Unavailable` may hide a task that was: the
+    /// same idempotency key tells.
+    pub async fn submit(
+        &self,
+        identity: &Identity,
+        body: Submission,
+        idempotency_key: Option<String>,
+    ) -> Result<TaskView, TaskError> {
+        let Inner { pool, limits, .. } = &*self.inner;
+        let idempotency = idempotency(&body, idempotency_key)?;
+        if let Some((key, hash)) = &idempotency
+            && let Some(first) = self.repeated(identity.user, key, hash).await?
+        {
+            return Ok(first);
+        }
+        let (action, options) = check(&body, limits)?;
+        require_role(identity, action.required_role(), action.name())?;
+        let cluster = self.cluster(body.cluster.as_deref())?;
+        let targets = targets(&cluster, &body.nodes, limits)?;
+        let (nodes, uids) = targets.into_iter().map(|t| (t.name, t.uid)).unzip();
+        let task = NewTask {
+            id: TaskId(Uuid::now_v7()),
+            user: identity.user,
+            cluster: cluster.name.to_string(),
+            action: action.name(),
+            params: action.params(),
+            options: options.to_value(),
+            reason: body.reason,
+            nodes,
+            uids,
+            idempotency,
+        };
+        let admitted = self.inner.admission.reserve(task.id);
+        let client = pool.get().await?;
+        let owner = admitted.as_ref().map(Reservation::owner);
+        match db::tasks::insert(&**client, &task, owner).await {
+            Ok(Some(view)) => {
+                if let Some(reservation) = admitted {
+                    reservation.confirm(&task);
+                }
+                Ok(view)
+            }
+            Ok(None) => {
+                let (key, hash) = task.idempotency.unwrap_or_default();
+                self.repeated(identity.user, &key, &hash)
+                    .await?
+                    .ok_or_else(|| TaskError::Conflict("try again".into()))
+            }
+            // The answer was lost, not necessarily the task.
+            Err(error) if error.as_db_error().is_none() => {
+                drop(client);
+                let client = pool.get().await?;
+                db::tasks::get(&**client, task.id).await?.ok_or_else(|| error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The task that this key was first used for.
+    async fn repeated(
+        &self,
+        user: UserId,
+        key: &str,
+        hash: &[u8],
+    ) -> Result<Option<TaskView>, TaskError> {
+        let client = self.inner.pool.get().await?;
+        match db::tasks::by_idempotency_key(&**client, user, key).await? {
+            Some((_, first)) if first != hash => Err(TaskError::Conflict(
+                "this Idempotency-Key was used before with another body".into(),
+            )),
+            found => Ok(found.map(|(view, _)| view)),
+        }
+    }
+
+    fn cluster(&self, name: Option<&str>) -> Result<Cluster, TaskError> {
+        let name = name.unwrap_or_else(|| self.inner.clusters.default_name());
+        let unknown = || {
+            TaskError::Invalid(vec![FieldError::new("cluster", format!("no cluster {name:?}"))])
+        };
+        let cluster = self.inner.clusters.get(name).ok_or_else(unknown)?;
+        match cluster.nodes.state() {
+            Sync::Never { error } => Err(TaskError::Unavailable(format!(
+                "the nodes of cluster {name:?} are not known yet: {}",
+                error.as_deref().unwrap_or("the first list has not arrived")
+            ))),
+            _ => Ok(cluster),
+        }
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// [`TaskError`]
+    pub async fn get(&self, task: TaskId) -> Result<TaskView, TaskError> {
+        let client = self.inner.pool.get().await?;
+        db::tasks::get(&**client, task).await?.ok_or(TaskError::NotFound)
+    }
+
+    /// A page of tasks, newest first.
+    ///
+    /// # Errors
+    /// [`TaskError`]
+    pub async fn list(&self, identity: &Identity, query: ListQuery) -> Result<TaskPage, TaskError> {
+        let status = query.status.as_deref().map(|s| parse("status", s)).transpose()?;
+        let before = query.cursor.as_deref().map(|c| parse_cursor(c, str::parse)).transpose()?;
+        let filter = db::tasks::Filter {
+            status,
+            cluster: query.cluster,
+            action: query.action,
+            user: query.mine.then_some(identity.user),
+            before,
+        };
+        let limit = page_size(query.limit, TASKS_PAGE)?;
+        let client = self.inner.pool.get().await?;
+        // One more than asked for tells whether there is a next page.
+        let mut tasks = db::tasks::list(&**client, &filter, limit + 1).await?;
+        let next_cursor = cut(&mut tasks, limit).map(|last| last.id.to_string());
+        Ok(TaskPage { tasks, next_cursor })
+    }
+
+    /// A page of items, by (seq, ordinal).
+    ///
+    /// # Errors
+    /// [`TaskError`]
+    pub async fn items(&self, task: TaskId, query: ItemQuery) -> Result<ItemPage, TaskError> {
+        let status = query.status.as_deref().map(|s| parse("status", s)).transpose()?;
+        let start = (Seq(query.after_seq.unwrap_or(-1)), db::items::LAST_ORDINAL);
+        let after = query.cursor.as_deref().map(|c| parse_cursor(c, place)).transpose()?;
+        let filter = db::items::Filter { status, after: after.unwrap_or(start) };
+        let limit = page_size(query.limit, ITEMS_PAGE)?;
+        let client = self.inner.pool.get().await?;
+        let (seq, mut items) = db::items::page(&**client, task, filter, limit + 1)
+            .await?
+            .ok_or(TaskError::NotFound)?;
+        let next_cursor = cut(&mut items, limit).map(|last| format!("{}:{}", last.seq, last.ordinal));
+        Ok(ItemPage { items, seq: seq.0, next_cursor })
+    }
+
+    /// Stores what a user wants of a task; whoever holds it sees that within half a second.
+    ///
+    /// # Errors
+    /// [`TaskError`]: `Conflict` when the task has ended or was cancelled before.
+    pub async fn request(
+        &self,
+        identity: &Identity,
+        task: TaskId,
+        desired: Desired,
+    ) -> Result<TaskView, TaskError> {
+        let view = self.get(task).await?;
+        require_role(identity, Role::Operator, "steering tasks")?;
+        if view.user_id != identity.user.0 && identity.role < Role::Admin {
+            return Err(TaskError::Forbidden(
+                "operators steer their own tasks; this one is somebody else's".into(),
+            ));
+        }
+        let client = self.inner.pool.get().await?;
+        let view =
+            db::tasks::request(&**client, task, desired).await?.ok_or(TaskError::NotFound)?;
+        if view.desired == desired.as_str() {
+            return Ok(view);
+        }
+        Err(TaskError::Conflict(if view.completed_at.is_some() {
+            format!("the task has ended: it is {}", view.status)
+        } else {
+            "the task is being cancelled, and that is final".into()
+        }))
+    }
+}
+
+fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), TaskError> {
+    let action = Action::parse(&body.action, &body.params);
+    let options = Options::check(&body.options, limits);
+    let mut faults = selection_faults(&body.nodes, limits);
+    if body.reason.len() > MAX_REASON {
+        faults.push(FieldError::new("reason", format!("must be no more than {MAX_REASON} bytes")));
+    }
+    if body.reason.contains('\0') {
+        faults.push(FieldError::new("reason", "must not contain NUL"));
+    }
+    match (action, options) {
+        (Ok(action), Ok(options)) if faults.is_empty() => Ok((action, options)),
+        (action, options) => {
+            let more = action.err().into_iter().chain(options.err()).flatten();
+            Err(TaskError::Invalid(more.chain(faults).collect()))
+        }
+    }
+}
+
+fn selection_faults(nodes: &NodeSelection, limits: &Executor) -> Vec<FieldError> {
+    let NodeSelection { names, selector, field_selector, all } = nodes;
+    let given =
+        [names.is_some(), selector.is_some(), field_selector.is_some(), all.is_some()];
+    let mut faults = Vec::new();
+    if given.into_iter().filter(|g| *g).count() != 1 {
+        faults.push(FieldError::new(
+            "nodes",
+            "exactly one of names, selector, field_selector and all must be given",
+        ));
+    }
+    if *all == Some(false) {
+        faults.push(FieldError::new("nodes.all", "must be true when given"));
+    }
+    if let Some(names) = names {
+        let most = limits.max_nodes as usize;
+        if names.is_empty() {
+            faults.push(FieldError::new("nodes.names", "must name at least one node"));
+        } else if names.len() > most {
+            let n = names.len();
+            faults.push(FieldError::new(
+                "nodes.names",
+                format!("{n} names are more than the {most} nodes that a task may have"),
+            ));
+        }
+    }
+    faults
+}
+
+/// Resolves the selection against the nodes in memory. Names given twice count once.
+fn targets(
+    cluster: &Cluster,
+    nodes: &NodeSelection,
+    limits: &Executor,
+) -> Result<Vec<Target>, TaskError> {
+    let invalid = |field: &str, message: String| {
+        TaskError::Invalid(vec![FieldError::new(field, message)])
+    };
+    let every = FieldSelector::default;
+    let (field, found) = if let Some(names) = &nodes.names {
+        ("nodes.names", named(cluster, names)?)
+    } else if let Some(selector) = &nodes.selector {
+        let parsed: LabelSelector =
+            selector.parse().map_err(|e| invalid("nodes.selector", format!("{e}")))?;
+        ("nodes.selector", cluster.nodes.select(&parsed, &every()))
+    } else if let Some(selector) = &nodes.field_selector {
+        let parsed: FieldSelector =
+            selector.parse().map_err(|e| invalid("nodes.field_selector", format!("{e}")))?;
+        ("nodes.field_selector", cluster.nodes.select(&LabelSelector::default(), &parsed))
+    } else {
+        ("nodes.all", cluster.nodes.list())
+    };
+    if found.is_empty() {
+        return Err(invalid(field, "no node matches".into()));
+    }
+    let most = limits.max_nodes as usize;
+    if found.len() > most {
+        let n = found.len();
+        return Err(invalid(field, format!("{n} nodes match, more than the {most} of one task")));
+    }
+    let target = |node: &Arc<k8s_openapi::api::core::v1::Node>| Target {
+        name: node.metadata.name.clone().unwrap_or_default(),
+        uid: node.metadata.uid.clone().unwrap_or_default(),
+    };
+    Ok(found.iter().map(target).collect())
+}
+
+fn named(
+    cluster: &Cluster,
+    names: &[String],
+) -> Result<Vec<Arc<k8s_openapi::api::core::v1::Node>>, TaskError> {
+    let mut seen = std::collections::HashSet::new();
+    let mut found = Vec::with_capacity(names.len());
+    let mut faults = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        if !seen.insert(name) {
+            continue;
+        }
+        match cluster.nodes.get(name) {
+            Some(node) => found.push(node),
+            None => faults.push(FieldError::new(
+                format!("nodes.names[{i}]"),
+                format!("no node {name:?} in cluster {:?}", &*cluster.name),
+            )),
+        }
+    }
+    if faults.is_empty() { Ok(found) } else { Err(TaskError::Invalid(faults)) }
+}
+
+fn require_role(identity: &Identity, needed: Role, what: &str) -> Result<(), TaskError> {
+    if identity.role >= needed {
+        return Ok(());
+    }
+    Err(TaskError::Forbidden(format!(
+        "{what} needs the role {}; {} is {}",
+        needed.as_str(),
+        identity.username,
+        identity.role.as_str()
+    )))
+}
+
+fn idempotency(
+    body: &Submission,
+    key: Option<String>,
+) -> Result<Option<(String, Vec<u8>)>, TaskError> {
+    let Some(key) = key else { return Ok(None) };
+    if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(TaskError::Invalid(vec![FieldError::new(
+            "Idempotency-Key",
+            format!("must be 1 to {MAX_KEY} printable ASCII characters without spaces"),
+        )]));
+    }
+    let body = serde_json::to_vec(body).map_err(anyhow::Error::from)?;
+    Ok(Some((key, Sha256::digest(body).to_vec())))
+}
+
+fn parse<T: std::str::FromStr>(field: &str, word: &str) -> Result<T, TaskError>
+where
+    T::Err: std::fmt::Display,
+{
+    word.parse().map_err(|e| TaskError::Invalid(vec![FieldError::new(field, format!("{e}"))]))
+}
+
+fn parse_cursor<T, E>(
+    cursor: &str,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, TaskError> {
+    read(cursor).map_err(|_| {
+        TaskError::Invalid(vec![FieldError::new(
+            "cursor",
+            "must be the next_cursor of the page before",
+        )])
+    })
+}
+
+/// `seq:ordinal`
+fn place(cursor: &str) -> Result<(Seq, Ordinal), std::num::ParseIntError> {
+    let (seq, ordinal) = cursor.split_once(':').unwrap_or((cursor, ""));
+    Ok((Seq(seq.parse()?), ordinal.parse()?))
+}
+
+fn page_size(asked: Option<u32>, (usual, most): (u32, u32)) -> Result<u32, TaskError> {
+    match asked {
+        None => Ok(usual),
+        Some(n) if (1..=most).contains(&n) => Ok(n),
+        Some(_) => Err(TaskError::Invalid(vec![FieldError::new(
+            "limit",
+            format!("must be between 1 and {most}"),
+        )])),
+    }
+}
+
+/// Cuts a list that was read with one entry too many; returns the last entry when more follow.
+fn cut<T>(rows: &mut Vec<T>, limit: u32) -> Option<&T> {
+    let limit = limit as usize;
+    if rows.len() <= limit {
+        return None;
+    }
+    rows.truncate(limit);
+    rows.last()
+}
