@@ -280,7 +280,9 @@ fn resource(
         }
         Verb::Update => {
             let body = call.object()?;
-            let revision = body.get("metadata").and_then(|metadata| metadata.get("resourceVersion"));
+            let revision = body
+                .get("metadata")
+                .and_then(|metadata| metadata.get("resourceVersion"));
             outcome.precondition = revision.and_then(Value::as_str).map(str::to_owned);
             write::replace(store, path, body, &options(false)?)?
         }
