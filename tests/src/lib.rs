@@ -1,1 +1,27 @@
-//! (in the making)
+//! What the tests, the demo and the benches of kube-node-manager are made of.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`scratch`] | the temporary folder of this process, and the janitor that removes it |
+//! | [`ports`] | free TCP ports |
+//! | [`process`] | child processes: logs, signals, death with the parent |
+//! | [`postgres`] | throwaway PostgreSQL servers, a database per test |
+//! | [`proxy`] | a TCP proxy that injects faults |
+//! | [`kube_sim`] | a simulated Kubernetes API |
+//! | [`pod`] | a pod: `knm-api` and `knm-relay` as processes, started as the kubelet would |
+//! | [`api`] | a REST client |
+//! | [`ws`] | a WebSocket client that reconnects and resumes |
+//! | [`invariants`] | what must hold on every frame, and at the end |
+//! | [`scenario`] | all of it together: the world that an integration test plays in |
+
+pub mod api;
+pub mod invariants;
+pub mod kube_sim;
+pub mod pod;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod scenario;
+pub mod scratch;
+pub mod ws;
