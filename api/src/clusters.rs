@@ -6,6 +6,7 @@
 
 mod field_selector;
 mod label_selector;
+pub mod metrics;
 mod nodes;
 mod syntax;
 mod watch;

@@ -3,4 +3,8 @@
 pub mod claim;
 pub mod flush;
 pub mod items;
+pub mod metrics;
+pub mod migrate;
+pub mod sessions;
 pub mod tasks;
+pub mod users;

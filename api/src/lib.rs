@@ -3,12 +3,22 @@
 //! `main → app → routes | engine`; `routes → auth, tasks, clusters, db`. SQL lives in [`db`] and
 //! nowhere else; what a task means knows neither SQL nor HTTP.
 
+pub mod app;
+pub mod auth;
+pub mod cli;
 pub mod clusters;
 pub mod db;
 pub mod engine;
 pub mod executor;
+pub mod http;
 pub mod k8s;
 pub mod lease;
 pub mod metrics;
+pub mod openapi;
 pub mod progress;
+pub mod relay_link;
+pub mod routes;
 pub mod tasks;
+
+/// Release.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

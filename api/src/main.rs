@@ -1,1 +1,5 @@
-fn main() {}
+//! The api container's process.
+
+fn main() -> std::process::ExitCode {
+    knm_api::cli::main()
+}

@@ -1,0 +1,247 @@
+//! Composes the process: settings, logging, database, clusters, engine, server; then waits, and takes
+//! it all down in the opposite order.
+
+mod database;
+mod stop;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use knm_shared::admin::{self, Admin, Readiness};
+use knm_shared::config::{Config, Loaded};
+use knm_shared::http::Limits;
+use knm_shared::pg::{App, Pool};
+use knm_shared::{phrases, telemetry};
+use prometheus::Registry;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::{info, warn};
+
+use crate::auth::{Auth, Passwords};
+use crate::clusters::{self, Cluster, Clusters};
+use crate::engine::Engine;
+use crate::http::client::{Edge, Peer};
+use crate::http::{boxed, stack};
+use crate::relay_link::{self, tunnel::Tunnels};
+use crate::routes::{self, Services, State, meta::MetaView};
+use crate::{db, http, k8s, metrics, openapi};
+
+/// For requests in flight once the process stops. With the engine's time it stays below the 25 s
+/// that the container has.
+const DRAIN: Duration = Duration::from_secs(4);
+/// For connections to say goodbye to the server.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Parts that run as long as the process: one that ends is a fault.
+type Permanent = JoinSet<Infallible>;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting, or the part that broke.
+pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
+    telemetry::init(&config.log)?;
+    info!(version = crate::VERSION, config = %loaded.source, "starting knm-api");
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let stop = stop::on_signal()?;
+
+    let registry = Registry::new();
+    admin::register_info(&registry, "api", crate::VERSION, &loaded)?;
+    let readiness = Readiness::new();
+    let starting = readiness.latch("start");
+    let relay_note = readiness.note("relay", "not asked yet");
+    let pool = Pool::new(&config.database, App::Api, config.database.api_pool_size())?;
+    let cluster_client = k8s::client(&k8s::config(&config.kubernetes).await?)?;
+
+    let mut permanent = Permanent::new();
+    let cluster_name = &config.kubernetes.cluster;
+    let (nodes, watch) = clusters::watch(cluster_name, cluster_client.clone());
+    let clusters = Clusters::single(Cluster {
+        name: cluster_name.as_str().into(),
+        client: cluster_client,
+        nodes,
+    });
+
+    let scraped = Scraped::register(&registry, &pool, &clusters)?;
+    let metrics = Metrics::register(&registry)?;
+    let admin = Admin::new(registry, readiness.clone())
+        .before_scrape(move || scraped.refresh())
+        .bind(config.api.admin_listen)
+        .await?;
+    info!(address = %admin.local_addr(), "admin port open");
+    let admin_stop = CancellationToken::new();
+    let mut admin_task = JoinSet::new();
+    admin_task.spawn(admin.serve(admin_stop.clone()));
+
+    let passwords = Passwords::new(hashes_at_once());
+    info!("{}", phrases::DATABASE_INITIALIZING);
+    tokio::select! {
+        prepared = database::prepare(&config.database, &passwords) => prepared?,
+        () = stop.cancelled() => return Ok(()),
+    }
+    info!("{}", phrases::DATABASE_INITIALIZED);
+    let notify_type = config.progress.notify_type.as_str();
+    info!("{} {notify_type} notification", phrases::PROGRESS_ENABLED);
+
+    permanent.spawn(watch);
+    let relay_admin = relay_link::local(config.relay.admin_listen);
+    permanent.spawn(relay_link::watch::run(
+        relay_admin,
+        relay_note,
+        metrics.relay.clone(),
+    ));
+    let pool_stop = CancellationToken::new();
+    let mut maintenance = JoinSet::new();
+    let (pool_kept, pool_token) = (pool.clone(), pool_stop.clone());
+    maintenance.spawn(async move { pool_kept.maintain(pool_token).await });
+
+    let broken = CancellationToken::new();
+    let engine = Engine::start(
+        config,
+        pool.clone(),
+        clusters.clone(),
+        metrics.engine,
+        broken.clone(),
+    )?;
+    let tunnels = Tunnels::new(relay_link::local(config.relay.listen), metrics.relay);
+    let state = State(Arc::new(Services {
+        edge: Edge::new(&config.api.trusted_proxies, &config.api.public_url)?,
+        auth: Auth::new(pool.clone(), config.auth.clone(), passwords),
+        tasks: engine.service(),
+        clusters,
+        tunnels: tunnels.clone(),
+        meta: meta(config),
+        openapi: Bytes::from(openapi::document()),
+    }));
+    let server_stop = CancellationToken::new();
+    let mut server = start_server(config, state, metrics.http, server_stop.clone()).await?;
+    starting.open();
+
+    let outcome = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        () = broken.cancelled() => Err(anyhow::anyhow!("a part of the engine broke; see the log")),
+        ended = permanent.join_next() => Err(unexpected(ended)),
+        ended = server.join_next() => Err(anyhow::anyhow!("the HTTP server ended: {ended:?}")),
+        ended = admin_task.join_next() => Err(anyhow::anyhow!("the admin port ended: {ended:?}")),
+    };
+
+    info!("stopping");
+    readiness.stop();
+    engine.stop().await;
+    server_stop.cancel();
+    server.join_all().await;
+    let _ = timeout(CLOSE_TIMEOUT, tunnels.close()).await;
+    permanent.shutdown().await;
+    pool_stop.cancel();
+    maintenance.join_all().await;
+    let _ = timeout(CLOSE_TIMEOUT, pool.close()).await;
+    admin_stop.cancel();
+    let _ = timeout(CLOSE_TIMEOUT, admin_task.join_all()).await;
+    info!("stopped");
+    outcome
+}
+
+fn unexpected(ended: Option<Result<Infallible, tokio::task::JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Ok(never)) => match never {},
+        Some(Err(panic)) => anyhow::Error::new(panic).context("a permanent part ended"),
+        None => anyhow::anyhow!("no permanent part is left"),
+    }
+}
+
+fn meta(config: &Config) -> MetaView {
+    MetaView {
+        name: "kube-node-manager",
+        version: crate::VERSION,
+        relay_url: Some(config.relay.public_url.clone()).filter(|url| !url.is_empty()),
+        default_cluster: config.kubernetes.cluster.clone(),
+    }
+}
+
+/// Half of the cores: logins must not starve everything else.
+fn hashes_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 4))
+}
+
+async fn start_server(
+    config: &Config,
+    state: State,
+    metrics: http::metrics::Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<JoinSet<()>> {
+    let listener = knm_shared::http::bind(config.api.listen).await?;
+    let address = listener
+        .local_addr()
+        .context("the address of the listening socket")?;
+    let service = stack::service(Arc::new(routes::router()), state, metrics.clone());
+    let connection = move |peer| {
+        let (service, open) = (service.clone(), metrics.connection());
+        service_fn(move |mut request: ::http::Request<Incoming>| {
+            let _open = &open;
+            request.extensions_mut().insert(Peer(peer));
+            service.clone().oneshot(request.map(boxed))
+        })
+    };
+    let limits = Limits {
+        drain: DRAIN,
+        ..Limits::default()
+    };
+    let mut server = JoinSet::new();
+    server.spawn(knm_shared::http::serve(listener, connection, limits, stop));
+    info!(%address, "serving the API");
+    Ok(server)
+}
+
+/// What each part tells Prometheus as it happens.
+struct Metrics {
+    engine: metrics::Metrics,
+    http: http::metrics::Metrics,
+    relay: relay_link::metrics::Metrics,
+}
+
+impl Metrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            engine: metrics::Metrics::register(registry)?,
+            http: http::metrics::Metrics::register(registry)?,
+            relay: relay_link::metrics::Metrics::register(registry)?,
+        })
+    }
+}
+
+/// Gauges that are read when somebody asks.
+struct Scraped {
+    pool: Pool,
+    pool_gauges: db::metrics::PoolGauges,
+    clusters: Clusters,
+    cluster_gauges: clusters::metrics::Gauges,
+}
+
+impl Scraped {
+    fn register(
+        registry: &Registry,
+        pool: &Pool,
+        clusters: &Clusters,
+    ) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            pool: pool.clone(),
+            pool_gauges: db::metrics::PoolGauges::register(registry)?,
+            clusters: clusters.clone(),
+            cluster_gauges: clusters::metrics::Gauges::register(registry)?,
+        })
+    }
+
+    fn refresh(&self) {
+        self.pool_gauges.set(self.pool.state());
+        self.cluster_gauges.set(&self.clusters);
+    }
+}

@@ -1,0 +1,178 @@
+//! The command line.
+
+mod secret;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use knm_shared::check::{self, Component};
+use knm_shared::config::{self, Loaded};
+use knm_shared::pg::{App, Connector, Target};
+use knm_shared::session::Role;
+use knm_shared::{phrases, telemetry};
+
+use crate::auth::{Passwords, check_password, check_username};
+use crate::db::migrate::Migration;
+use crate::db::users::NewAccount;
+use crate::{app, openapi};
+
+/// REST API, web UI, task execution and progress writing of kube-node-manager
+#[derive(Parser)]
+#[command(name = "knm-api", version, about, propagate_version = true)]
+struct Cli {
+    /// Configuration file [default: KNM_CONFIG, else /etc/kube-node-manager/config.yaml]
+    #[arg(long, short, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Migrate the database and serve (the default)
+    Serve,
+    /// Try the configuration and the connection out, and say what was found
+    ///
+    /// Changes nothing. Exits with 1 when the process could not start with it.
+    Check,
+    /// Bring the database's schema up to date
+    ///
+    /// Serving does that too. Safe to run at any time and by several at once.
+    Migrate {
+        /// Rename tables of another program that are in the way to legacy_…
+        #[arg(long)]
+        adopt: bool,
+    },
+    /// Manage accounts
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// Print the API's OpenAPI document
+    Openapi,
+}
+
+#[derive(Subcommand)]
+enum AdminCommand {
+    /// Create an administrator
+    ///
+    /// The password comes from KNM_ADMIN_PASSWORD, else from standard input: a prompt on a terminal,
+    /// else the first line.
+    Create {
+        /// The name to sign in with
+        #[arg(long)]
+        username: String,
+    },
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    // On the heap: the future of a whole process is large.
+    let outcome = runtime.block_on(Box::pin(run(cli)));
+    // What still runs then is blocking work that nobody waits for.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = cli.config.as_deref();
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Check => {
+            let sound = check::run(config, Component::Api).await;
+            return Ok(if sound {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        Command::Openapi => print!("{}", openapi::document()),
+        Command::Serve => {
+            app::serve(config::load(config)?)
+                .await
+                .inspect_err(|error| {
+                    tracing::error!(error = format!("{error:#}"), "knm-api ends");
+                })?;
+        }
+        Command::Migrate { adopt } => migrate(&config::load(config)?, adopt).await?,
+        Command::Admin(AdminCommand::Create { username }) => {
+            create_admin(&config::load(config)?, &username).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn migrate(loaded: &Loaded, adopt: bool) -> anyhow::Result<()> {
+    telemetry::init(&loaded.config.log)?;
+    tracing::info!("{}", phrases::DATABASE_INITIALIZING);
+    let report = open(loaded).await?.run(adopt).await?;
+    tracing::info!(
+        version = report.version,
+        "{}",
+        phrases::DATABASE_INITIALIZED
+    );
+    Ok(())
+}
+
+async fn open(loaded: &Loaded) -> anyhow::Result<Migration> {
+    let connector = Connector::new(&loaded.config.database, App::Api, Target::Direct)?;
+    Ok(Migration::begin(&connector).await?)
+}
+
+async fn create_admin(loaded: &Loaded, username: &str) -> anyhow::Result<()> {
+    check_username(username)?;
+    let password = secret::read().context("the password could not be read")?;
+    check_password(&password)?;
+    let migration = open(loaded).await?;
+    if !migration.has_schema().await? {
+        anyhow::bail!("the database has no schema yet; run \"knm-api migrate\" first");
+    }
+    let password_hash = Passwords::new(1).hash(password).await?;
+    let account = NewAccount {
+        username,
+        password_hash: &password_hash,
+        role: Role::Admin,
+    };
+    if !migration.create_user(&account).await? {
+        anyhow::bail!("there is a user {username} already");
+    }
+    println!("created the administrator {username}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["knm-api", "migrate", "--adopt", "--config", "x.yaml"]);
+        assert!(matches!(
+            cli.command,
+            Some(Command::Migrate { adopt: true })
+        ));
+        assert_eq!(cli.config, Some("x.yaml".into()));
+        assert!(Cli::parse_from(["knm-api"]).command.is_none());
+        assert!(Cli::try_parse_from(["knm-api", "admin", "create"]).is_err());
+    }
+}

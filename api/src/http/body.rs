@@ -1,0 +1,266 @@
+//! JSON request bodies: bounded, typed, and refused with the place of the fault.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::router::Request;
+use super::{Body, FieldError, Problem};
+
+/// Ten thousand node names of the greatest length do not reach half of it.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// For the whole body; a client that needs longer for 1 MiB holds a connection for nothing.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The request's body as a `T`.
+///
+/// # Errors
+/// 415 when it is not JSON, 413 when it is too large, 408 when it does not arrive, 400 when it is
+/// not well-formed, 422 when it is not a `T`, naming the field.
+pub async fn json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Problem> {
+    require_json(&request.parts.headers)?;
+    let bytes = read(&request.parts.headers, std::mem::take(&mut request.body)).await?;
+    parse(&bytes)
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let unsupported = |detail| {
+        Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        ))
+    };
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|v: &http::HeaderValue| v.to_str().unwrap_or("?"))
+    };
+    let media_type = text(CONTENT_TYPE)
+        .and_then(|v| v.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return unsupported("the body must be JSON, with Content-Type: application/json");
+    }
+    if text(CONTENT_ENCODING).is_some_and(|v| !v.eq_ignore_ascii_case("identity")) {
+        return unsupported("the body must not be compressed");
+    }
+    Ok(())
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body must not be larger than {MAX_BODY} bytes");
+        // The rest of the body is not read: the connection cannot be used again.
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with_header(
+            http::header::CONNECTION,
+            http::HeaderValue::from_static("close"),
+        )
+    };
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|len| len > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    // Boxed, because the compiler cannot see through the error's lifetime that it may change threads.
+    let collect: Pin<Box<dyn Future<Output = Result<Collected<Bytes>, tower::BoxError>> + Send>> =
+        Box::pin(Limited::new(body, MAX_BODY).collect());
+    match tokio::time::timeout(READ_TIMEOUT, collect).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(e)) => Err(Problem::bad_request(format!(
+            "the body could not be read: {e}"
+        ))),
+        Err(_elapsed) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "the body did not arrive in time",
+        )),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Problem::bad_request(
+            "the body is empty; a JSON object is expected",
+        ));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let path = e.path().to_string();
+        refuse(&path, e.inner())
+    })?;
+    json.end().map_err(|e| refuse("", &e))?;
+    Ok(value)
+}
+
+fn refuse(path: &str, error: &serde_json::Error) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    let place = format!(" at line {line} column {column}");
+    let message = error.to_string().replace(&place, "");
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            Problem::invalid(vec![FieldError::new(field(path, &message), message)])
+        }
+        _ => Problem::bad_request(format!(
+            "the body is not well-formed JSON: {message}{place}"
+        )),
+    }
+}
+
+/// An unknown or missing field is named by the message only; the path ends at its parent.
+fn field(path: &str, message: &str) -> String {
+    let path = if path == "." { "" } else { path };
+    let named = ["unknown field `", "missing field `"]
+        .into_iter()
+        .find_map(|start| message.strip_prefix(start)?.split_once('`'))
+        .map(|(name, _)| name);
+    match (path, named) {
+        ("", None) => "body".to_owned(),
+        ("", Some(name)) => name.to_owned(),
+        (path, None) => path.to_owned(),
+        (path, Some(name)) if path == name || path.ends_with(&format!(".{name}")) => {
+            path.to_owned()
+        }
+        (path, Some(name)) => format!("{path}.{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::super::full;
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        #[expect(dead_code, reason = "only its type matters")]
+        name: String,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only its type matters")]
+        params: Option<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        #[expect(dead_code, reason = "only its type matters")]
+        set: BTreeMap<String, String>,
+    }
+
+    fn fault(body: &str) -> Problem {
+        parse::<Outer>(body.as_bytes()).expect_err("must be refused")
+    }
+
+    #[test]
+    fn faults_name_their_field() {
+        for (body, field, part) in [
+            (r#"{"name":"x","nmae":1}"#, "nmae", "unknown field"),
+            (
+                r#"{"name":"x","params":{"set":{},"sett":1}}"#,
+                "params.sett",
+                "unknown field",
+            ),
+            (
+                r#"{"name":"x","params":{"set":{"a":1}}}"#,
+                "params.set.a",
+                "expected a string",
+            ),
+            (
+                r#"{"name":"x","params":{"set":[]}}"#,
+                "params.set",
+                "expected a map",
+            ),
+            (r#"{"name":"x","params":{}}"#, "params.set", "missing field"),
+            (r#"{"params":null}"#, "name", "missing field"),
+            ("[]", "body", "invalid length"),
+            ("3", "body", "invalid type"),
+        ] {
+            let problem = fault(body);
+            assert_eq!(problem.status(), 422, "{body}");
+            let [error] = problem.errors() else {
+                panic!("{body}: one fault")
+            };
+            assert_eq!(error.field, field, "{body}");
+            assert!(error.message.contains(part), "{body}: {}", error.message);
+            assert!(!error.message.contains("line"), "{body}: {}", error.message);
+        }
+    }
+
+    #[tokio::test]
+    async fn broken_json_is_refused_with_its_place() {
+        for body in ["{\n\"name\": ", "{\"name\":\"x\"} x", "{name:1}", "", " "] {
+            let problem = fault(body);
+            assert_eq!(problem.status(), 400, "{body:?}");
+        }
+        let response = fault("{\n\"name\":x}").into_response(&super::super::RequestId::generate());
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .expect("in memory")
+            .to_bytes();
+        assert!(
+            String::from_utf8_lossy(&bytes).contains("at line 2 column"),
+            "{bytes:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_is_limited_whether_it_says_so_or_not() {
+        let mut headers = HeaderMap::new();
+        let large = vec![b' '; MAX_BODY + 1];
+        assert_eq!(
+            read(&headers, full(large))
+                .await
+                .expect_err("too large")
+                .status(),
+            413
+        );
+        headers.insert(CONTENT_LENGTH, (MAX_BODY + 1).into());
+        assert_eq!(
+            read(&headers, full(""))
+                .await
+                .expect_err("announced")
+                .status(),
+            413
+        );
+        headers.insert(CONTENT_LENGTH, MAX_BODY.into());
+        assert_eq!(
+            read(&headers, full(vec![b' '; MAX_BODY]))
+                .await
+                .expect("fits")
+                .len(),
+            MAX_BODY
+        );
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        let with = |value: &'static str| {
+            HeaderMap::from_iter([(CONTENT_TYPE, http::HeaderValue::from_static(value))])
+        };
+        for good in ["application/json", "Application/JSON; charset=utf-8"] {
+            assert!(require_json(&with(good)).is_ok(), "{good}");
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", ""] {
+            assert_eq!(require_json(&with(bad)).expect_err(bad).status(), 415);
+        }
+        assert!(require_json(&HeaderMap::new()).is_err());
+        let mut zipped = with("application/json");
+        zipped.insert(CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
+        assert!(require_json(&zipped).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! What is served: every route with the role that it asks for. Handlers translate between HTTP and
+//! the services, and decide nothing themselves.
+
+pub mod auth;
+pub mod clusters;
+mod error;
+pub mod meta;
+pub mod nodes;
+pub mod progress;
+pub mod tasks;
+mod ui;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use hyper::body::Bytes;
+use knm_shared::session::{Identity, Role, Token};
+
+use crate::auth::Auth;
+use crate::clusters::Clusters;
+use crate::http::client::Edge;
+use crate::http::router::Gate;
+use crate::http::{Problem, Router};
+use crate::relay_link::tunnel::Tunnels;
+use crate::tasks::Service;
+
+/// Everything that handlers use.
+pub struct Services {
+    /// How clients reach us.
+    pub edge: Edge,
+    /// Users and sessions.
+    pub auth: Auth,
+    /// Tasks.
+    pub tasks: Service,
+    /// Clusters and their nodes.
+    pub clusters: Clusters,
+    /// The way to the relay.
+    pub tunnels: Tunnels,
+    /// What anyone may know.
+    pub meta: meta::MetaView,
+    /// The API's description.
+    pub openapi: Bytes,
+}
+
+/// [`Services`], shared.
+#[derive(Clone)]
+pub struct State(pub Arc<Services>);
+
+impl std::ops::Deref for State {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.0
+    }
+}
+
+impl Gate for State {
+    fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Identity>, Problem> {
+        match Token::from_headers(headers) {
+            None => Ok(None),
+            Some(token) => Ok(self.auth.identify(&token).await?),
+        }
+    }
+}
+
+/// Every route.
+#[must_use]
+pub fn router() -> Router<State> {
+    use Role::{Operator, Viewer};
+    let (get, post, delete) = (|| Method::GET, || Method::POST, || Method::DELETE);
+    Router::new()
+        .public(get(), "/", ui::index)
+        .public(get(), "/api/v1/meta", meta::meta)
+        .public(get(), "/api/v1/openapi.json", meta::openapi)
+        .public(post(), "/api/v1/auth/login", auth::login)
+        .signed_in(Viewer, post(), "/api/v1/auth/logout", auth::logout)
+        .signed_in(Viewer, get(), "/api/v1/auth/me", auth::me)
+        .signed_in(Viewer, get(), "/api/v1/auth/tokens", auth::list_tokens)
+        .signed_in(Viewer, post(), "/api/v1/auth/tokens", auth::create_token)
+        .signed_in(
+            Viewer,
+            delete(),
+            "/api/v1/auth/tokens/{id}",
+            auth::delete_token,
+        )
+        .signed_in(Viewer, get(), "/api/v1/clusters", clusters::list)
+        .signed_in(
+            Viewer,
+            get(),
+            "/api/v1/clusters/{cluster}/nodes",
+            nodes::list,
+        )
+        .signed_in(Viewer, get(), "/api/v1/tasks", tasks::list)
+        .signed_in(Operator, post(), "/api/v1/tasks", tasks::submit)
+        .signed_in(Viewer, get(), "/api/v1/tasks/{id}", tasks::get)
+        .signed_in(Viewer, get(), "/api/v1/tasks/{id}/items", tasks::items)
+        .signed_in(Operator, post(), "/api/v1/tasks/{id}/cancel", tasks::cancel)
+        .signed_in(Operator, post(), "/api/v1/tasks/{id}/pause", tasks::pause)
+        .signed_in(Operator, post(), "/api/v1/tasks/{id}/resume", tasks::resume)
+        .signed_in(Viewer, get(), "/api/v1/progress/ws", progress::websocket)
+}

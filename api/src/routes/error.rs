@@ -1,0 +1,68 @@
+//! The services' errors as problems.
+
+use http::StatusCode;
+use tokio_postgres::error::SqlState;
+
+use crate::auth::AuthError;
+use crate::http::{FieldError, Problem};
+use crate::tasks::TaskError;
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::BadCredentials => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "bad_credentials",
+                error.to_string(),
+            ),
+            AuthError::Throttled(after) => {
+                Self::throttled("too many failed attempts; wait before the next", after)
+            }
+            AuthError::Busy(busy) => Self::unavailable(busy.to_string()),
+            AuthError::NotASession => Self::forbidden(error.to_string()),
+            AuthError::TooManyTokens => Self::conflict(error.to_string()),
+            // The log has the host and what to try; the pool has written it already.
+            AuthError::Pool(error) => Self::unavailable(format!(
+                "the database is not available ({})",
+                error.as_str()
+            )),
+            AuthError::Database(error) => database(error),
+        }
+    }
+}
+
+fn database(error: tokio_postgres::Error) -> Problem {
+    let away = match error.code() {
+        None => true,
+        Some(code) => [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+        ]
+        .contains(code),
+    };
+    if away {
+        Problem::unavailable("the database did not answer").because(error)
+    } else {
+        Problem::internal(error)
+    }
+}
+
+impl From<TaskError> for Problem {
+    fn from(error: TaskError) -> Self {
+        match error {
+            TaskError::Invalid(faults) => Self::invalid(
+                faults
+                    .into_iter()
+                    .map(|f| FieldError::new(f.field, f.message))
+                    .collect(),
+            ),
+            TaskError::NotFound => Self::not_found("there is no such task"),
+            TaskError::Forbidden(detail) => Self::forbidden(detail),
+            TaskError::Conflict(detail) => Self::conflict(detail),
+            TaskError::Unavailable(detail) => Self::unavailable(detail),
+            TaskError::Internal(cause) => Self::internal(cause),
+        }
+    }
+}

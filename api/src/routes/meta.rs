@@ -1,0 +1,47 @@
+//! What anyone may know: which program this is, and how its API works.
+
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+use crate::http::router::Outcome;
+use crate::http::{Request, json, with_content_type};
+
+/// This installation.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct MetaView {
+    /// Always `kube-node-manager`.
+    #[schema(example = "kube-node-manager")]
+    pub name: &'static str,
+    /// Release.
+    #[schema(example = "0.1.0")]
+    pub version: &'static str,
+    /// Where browsers reach the relay, when not at this origin.
+    pub relay_url: Option<String>,
+    /// The cluster that requests mean when they name none.
+    #[schema(example = "default")]
+    pub default_cluster: String,
+}
+
+/// This installation
+#[utoipa::path(
+    get, path = "/api/v1/meta", tag = "meta", security(()),
+    responses((status = 200, body = MetaView))
+)]
+pub async fn meta(state: State, _request: Request) -> Outcome {
+    json(StatusCode::OK, &state.meta)
+}
+
+/// This document
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "meta", security(()),
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
+)]
+pub async fn openapi(state: State, _request: Request) -> Outcome {
+    Ok(with_content_type(
+        StatusCode::OK,
+        "application/json",
+        state.openapi.clone(),
+    ))
+}

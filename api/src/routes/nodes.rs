@@ -1,0 +1,159 @@
+//! `/api/v1/clusters/{cluster}/nodes`, from memory.
+
+mod view;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use knm_shared::session::Identity;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+use super::clusters::SyncName;
+use crate::clusters::{FieldSelector, LabelSelector, Sync};
+use crate::http::query::Query;
+use crate::http::router::Outcome;
+use crate::http::{Problem, Request, json, problem};
+
+pub use view::{NodeView, StatusWord, TaintView};
+
+/// Nodes a page when the caller does not say, and at most.
+const PAGE: (u32, u32) = (500, 10_000);
+
+/// A page of nodes.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NodePage {
+    /// By name.
+    nodes: Vec<NodeView>,
+    /// Nodes of the cluster.
+    total: usize,
+    /// Nodes that the filters let through, on all pages.
+    matched: usize,
+    /// The cluster's version of what is shown here; null without nodes.
+    resource_version: Option<String>,
+    /// Whether this is how the cluster is now.
+    state: SyncName,
+    /// Pass as `continue` for the next page; absent on the last.
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+struct Filter {
+    labels: LabelSelector,
+    fields: FieldSelector,
+    text: Option<String>,
+    status: Option<StatusWord>,
+    after: Option<String>,
+    limit: usize,
+}
+
+impl Filter {
+    fn read(request: &Request) -> Result<Self, Problem> {
+        let mut query = Query::new(&request.parts.uri);
+        let after = query.text("continue").and_then(|token| {
+            let name = URL_SAFE_NO_PAD
+                .decode(token)
+                .ok()
+                .and_then(|n| String::from_utf8(n).ok());
+            if name.is_none() {
+                query.fault("continue", "must be the value of a page's `continue`");
+            }
+            name
+        });
+        let filter = Self {
+            labels: query.parsed("label_selector").unwrap_or_default(),
+            fields: query.parsed("field_selector").unwrap_or_default(),
+            text: query.text("q").map(|q| q.to_lowercase()),
+            status: query.parsed("status"),
+            after,
+            limit: query.number("limit", 1, PAGE.1).unwrap_or(PAGE.0) as usize,
+        };
+        query.finish()?;
+        Ok(filter)
+    }
+
+    fn lets_through(&self, node: &NodeView) -> bool {
+        self.status
+            .is_none_or(|status| node.status.contains(&status))
+            && self.text.as_ref().is_none_or(|text| node.mentions(text))
+    }
+}
+
+/// List nodes
+///
+/// From memory, by name, as of the last event of a watch.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/nodes", tag = "clusters",
+    params(
+        ("cluster" = String, Path, description = "The cluster's name"),
+        ("label_selector" = Option<String>, Query, description = "As `kubectl get nodes -l` takes it"),
+        ("field_selector" = Option<String>, Query,
+            description = "As `kubectl get nodes --field-selector` takes it"),
+        ("q" = Option<String>, Query,
+            description = "Part of a name, role, address, label or taint, in any case"),
+        ("status" = Option<StatusWord>, Query, description = "A word of the node's status"),
+        ("limit" = Option<u32>, Query, description = "Nodes a page, 1 to 10000; 500 when left out"),
+        ("continue" = Option<String>, Query, description = "`continue` of the page before"),
+    ),
+    responses(
+        (status = 200, body = NodePage),
+        (status = 404, body = problem::Document, content_type = "application/problem+json"),
+        (status = 422, body = problem::Document, content_type = "application/problem+json"),
+        (status = 503, body = problem::Document, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(state: State, request: Request, _identity: Identity) -> Outcome {
+    let name = request.param("cluster");
+    let cluster = state.clusters.get(name);
+    let cluster =
+        cluster.ok_or_else(|| Problem::not_found(format!("there is no cluster {name}")))?;
+    let filter = Filter::read(&request)?;
+    let sync = cluster.nodes.state();
+    if let Sync::Never { error } = &sync {
+        let why = error.as_deref().unwrap_or("the first list has not arrived");
+        return Err(Problem::unavailable(format!(
+            "the nodes of cluster {name} are not known yet: {why}"
+        )));
+    }
+    let total = cluster.nodes.len();
+    let resource_version = cluster.nodes.resource_version().map(|v| v.to_string());
+    let selected = cluster.nodes.select(&filter.labels, &filter.fields);
+    let mut matched = 0;
+    let mut nodes = Vec::new();
+    let mut more = false;
+    for node in selected.iter().map(|node| NodeView::from(&**node)) {
+        if !filter.lets_through(&node) {
+            continue;
+        }
+        matched += 1;
+        if filter
+            .after
+            .as_ref()
+            .is_some_and(|after| node.name <= *after)
+        {
+            continue;
+        }
+        if nodes.len() < filter.limit {
+            nodes.push(node);
+        } else {
+            more = true;
+        }
+    }
+    let next = nodes
+        .last()
+        .filter(|_| more)
+        .map(|last| URL_SAFE_NO_PAD.encode(&last.name));
+    let state = (&sync).into();
+    json(
+        StatusCode::OK,
+        &NodePage {
+            nodes,
+            total,
+            matched,
+            resource_version,
+            state,
+            next,
+        },
+    )
+}
