@@ -1,1 +1,5 @@
-fn main() {}
+//! The relay's process.
+
+fn main() -> std::process::ExitCode {
+    knm_relay::cli::main()
+}

@@ -1,0 +1,282 @@
+//! Puts the relay together, starts it in order and stops it in order.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use knm_shared::admin::{self, Admin, Latch, Readiness};
+use knm_shared::config::{Database, Loaded, NotifyType, env};
+use knm_shared::pg::{App, Pool};
+use knm_shared::phrases;
+use prometheus::{IntGauge, Registry};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::DatabaseClock;
+use crate::db::Db;
+use crate::feed::{Feed, FeedMetrics};
+use crate::hub::{Hub, HubHandle, HubMetrics};
+use crate::listener::{Listener, ListenerMetrics};
+use crate::server::{Server, ServerMetrics};
+use crate::session::SessionMetrics;
+use crate::status::{ListenerState, Status};
+
+/// The migration that brought the newest table or column that the relay reads.
+const SCHEMA_VERSION: i32 = 1;
+/// How often the schema is looked for: the api migrates while the relay already waits.
+const SCHEMA_RETRY: Duration = Duration::from_millis(500);
+/// How often the wait is mentioned again.
+const SCHEMA_REMINDER: u32 = 60;
+/// For the clients to leave; with the rest of the stop, within the 10 s that the relay promises.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// Where a relay can be reached, once it is bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// WebSockets.
+    pub server: SocketAddr,
+    /// Probes, metrics and state.
+    pub admin: SocketAddr,
+}
+
+/// A relay with both ports bound and nothing served yet.
+pub struct Relay {
+    loaded: Loaded,
+    registry: Registry,
+    readiness: Readiness,
+    started: Latch,
+    status: Status,
+    hub: HubHandle,
+    db: Db,
+    server: Server,
+    listener: Option<Listener>,
+    feed: Feed,
+    server_socket: TcpListener,
+    admin: admin::Bound,
+    addresses: Addresses,
+}
+
+/// Binds and runs a relay until `shutdown`.
+///
+/// # Errors
+/// When a port is taken or the root certificate is of no use. A database that is away is waited for.
+pub async fn run(loaded: Loaded, shutdown: CancellationToken) -> anyhow::Result<()> {
+    Relay::bind(loaded).await?.run(shutdown).await
+}
+
+impl Relay {
+    /// Puts the parts together and binds both ports.
+    ///
+    /// # Errors
+    /// See [`run`].
+    pub async fn bind(loaded: Loaded) -> anyhow::Result<Self> {
+        let config = &loaded.config;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let registry = Registry::new();
+        admin::register_info(&registry, "relay", env!("CARGO_PKG_VERSION"), &loaded)?;
+        let readiness = Readiness::new();
+        let started = readiness.latch("first start");
+
+        let first = match config.progress.notify_type {
+            NotifyType::Postgres => ListenerState::Connecting,
+            NotifyType::Polling => ListenerState::Disabled,
+        };
+        let status = Status::new(first, readiness.note("listener", ""));
+        let clock = DatabaseClock::default();
+        let db = Db::new(pool(&config.database)?);
+        let mode = crate::feed::first_mode(first, &config.progress);
+        let hub = HubHandle::new(Hub::new(mode, HubMetrics::register(&registry)?));
+        let listener_metrics = ListenerMetrics::register(&registry)?;
+        listener_metrics.enter(first);
+        let listener = match config.progress.notify_type {
+            NotifyType::Polling => None,
+            NotifyType::Postgres => Some(Listener::new(
+                &config.database,
+                hub.clone(),
+                status.clone(),
+                listener_metrics,
+                clock.clone(),
+            )?),
+        };
+        let feed = Feed::new(
+            db.clone(),
+            hub.clone(),
+            status.clone(),
+            FeedMetrics::register(&registry)?,
+            &config.progress,
+        );
+        let server = Server::new(
+            config,
+            env::pod_name(),
+            db.clone(),
+            hub.clone(),
+            clock,
+            ServerMetrics::register(&registry)?,
+            SessionMetrics::register(&registry)?,
+        );
+
+        let admin = admin_port(&registry, &readiness, &status, &hub, &db)?;
+        let admin = admin.bind(config.relay.admin_listen).await?;
+        let server_socket = knm_shared::http::bind(config.relay.listen).await?;
+        let addresses = Addresses {
+            server: server_socket.local_addr()?,
+            admin: admin.local_addr(),
+        };
+        Ok(Self {
+            loaded,
+            registry,
+            readiness,
+            started,
+            status,
+            hub,
+            db,
+            server,
+            listener,
+            feed,
+            server_socket,
+            admin,
+            addresses,
+        })
+    }
+
+    /// Where it can be reached.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Its metrics.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Serves until `shutdown`, then lets go of clients and connections in that order.
+    ///
+    /// # Errors
+    /// When a part ends that never should.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        // The admin port answers to the very end; the others end with the clients.
+        let (admin_stop, parts_stop) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let admin = tasks.spawn(self.admin.serve(admin_stop.clone()));
+        let Addresses {
+            server,
+            admin: admin_address,
+        } = self.addresses;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            listen = %server,
+            admin = %admin_address,
+            "relay starting"
+        );
+
+        let pool_task = tasks.spawn({
+            let (db, stop) = (self.db.clone(), parts_stop.clone());
+            async move { db.pool().maintain(stop).await }
+        });
+        let schema = async {
+            tokio::select! {
+                () = shutdown.cancelled() => false,
+                () = wait_for_schema(&self.db, &self.hub, &self.status) => true,
+            }
+        };
+        if schema.await {
+            let notify = self.loaded.config.progress.notify_type.as_str();
+            self.status.info(format!(
+                "{} {notify} notification",
+                phrases::PROGRESS_ENABLED
+            ));
+            self.feed.spawn(&tasks, &parts_stop);
+            if let Some(listener) = self.listener {
+                tasks.spawn(listener.run(parts_stop.clone()));
+            }
+            let clients = tokio::spawn(self.server.serve(
+                self.server_socket,
+                GRACE,
+                shutdown.clone(),
+            ));
+            self.started.open();
+            shutdown.cancelled().await;
+            self.readiness.stop();
+            clients.await.context("the server ended unexpectedly")?;
+        } else {
+            self.readiness.stop();
+        }
+
+        parts_stop.cancel();
+        pool_task.await?;
+        self.db.pool().close().await;
+        admin_stop.cancel();
+        admin.await?;
+        tasks.close();
+        tasks.wait().await;
+        tracing::info!("relay stopped");
+        Ok(())
+    }
+}
+
+/// One connection less than the relay's share: the heartbeats have their own.
+fn pool(db: &Database) -> anyhow::Result<Pool> {
+    let size = db.relay_pool_size().saturating_sub(1).max(1);
+    Ok(Pool::new(db, App::Relay, size)?)
+}
+
+fn admin_port(
+    registry: &Registry,
+    readiness: &Readiness,
+    status: &Status,
+    hub: &HubHandle,
+    db: &Db,
+) -> anyhow::Result<Admin> {
+    // Open connections to PostgreSQL: the pool's, the heartbeats' and the listener's.
+    let connections = IntGauge::new(
+        "knm_relay_pg_connections",
+        "Open connections of the relay's pool",
+    )?;
+    registry.register(Box::new(connections.clone()))?;
+    let (db, status, hub) = (db.clone(), status.clone(), hub.clone());
+    Ok(Admin::new(registry.clone(), readiness.clone())
+        .before_scrape(move || {
+            connections.set(i64::try_from(db.pool().state().size).unwrap_or(i64::MAX));
+        })
+        .with_state(move || {
+            let mut document = status.document();
+            let (mode, epoch) = hub.with(|hub| (hub.mode().clone(), hub.epoch().cloned()));
+            document["mode"] = mode.kind.as_str().into();
+            document["mode_since"] = mode.since.to_string().into();
+            document["epoch"] = epoch.map(|e| e.to_string()).into();
+            document
+        }))
+}
+
+/// Waits for the database and for the schema that this release reads.
+async fn wait_for_schema(db: &Db, hub: &HubHandle, status: &Status) {
+    status.info(phrases::DATABASE_INITIALIZING);
+    let mut attempts = 0u32;
+    loop {
+        let found = match db.schema_version().await {
+            Ok(version) if version >= SCHEMA_VERSION => match db.epoch().await {
+                Ok(epoch) => {
+                    hub.with(|hub| hub.observe(epoch));
+                    status.info(phrases::DATABASE_INITIALIZED);
+                    return;
+                }
+                Err(error) => error.to_string(),
+            },
+            Ok(version) => format!("schema version {version}, waiting for {SCHEMA_VERSION}"),
+            Err(error) => error.to_string(),
+        };
+        if attempts.is_multiple_of(SCHEMA_REMINDER) {
+            tracing::info!(
+                found,
+                "waiting for the database's schema; knm-api migrate creates it"
+            );
+        }
+        attempts = attempts.wrapping_add(1);
+        tokio::time::sleep(SCHEMA_RETRY).await;
+    }
+}

@@ -1,0 +1,81 @@
+//! What the hub needs from the database beyond notifications: the reads it asks for, the comparisons
+//! that find what no notification told, and the lists.
+//!
+//! All of it is optional in the sense that a failure loses nothing: the hub keeps what it knows and
+//! the next attempt brings the rest.
+
+mod lists;
+mod metrics;
+mod reads;
+mod recheck;
+mod sync;
+mod watch;
+
+use std::time::Duration;
+
+use knm_shared::config::{NotifyType, Progress};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::metrics::FeedMetrics;
+
+use crate::db::Db;
+use crate::hub::HubHandle;
+use crate::protocol::Mode;
+use crate::status::{ListenerState, Status};
+
+/// The longest that polling mode lets a change wait.
+const POLLING_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Everything that feeds the hub, apart from the listener.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    db: Db,
+    hub: HubHandle,
+    status: Status,
+    metrics: FeedMetrics,
+    /// How often rows are compared while there is no LISTEN.
+    interval: Duration,
+}
+
+impl Feed {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        db: Db,
+        hub: HubHandle,
+        status: Status,
+        metrics: FeedMetrics,
+        progress: &Progress,
+    ) -> Self {
+        Self {
+            db,
+            hub,
+            status,
+            metrics,
+            interval: interval(progress),
+        }
+    }
+
+    /// Starts the permanent tasks; they end with `shutdown`.
+    pub fn spawn(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        tasks.spawn(reads::run(self.clone(), shutdown.clone()));
+        tasks.spawn(sync::run(self.clone(), shutdown.clone()));
+        tasks.spawn(lists::run(self.clone(), shutdown.clone()));
+        tasks.spawn(recheck::run(self.clone(), shutdown.clone()));
+        tasks.spawn(watch::run(self.clone(), shutdown.clone()));
+    }
+}
+
+fn interval(progress: &Progress) -> Duration {
+    match progress.notify_type {
+        NotifyType::Postgres => progress.poll_interval,
+        NotifyType::Polling => progress.poll_interval.min(POLLING_INTERVAL),
+    }
+}
+
+/// How changes arrive before the listener has said anything.
+#[must_use]
+pub fn first_mode(state: ListenerState, progress: &Progress) -> Mode {
+    sync::polling(state, None, interval(progress))
+}

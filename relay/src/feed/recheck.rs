@@ -1,0 +1,48 @@
+//! Looks now and then whether the sessions behind open connections are still good: for those that
+//! expire, and for revocations that were not heard.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Feed;
+use crate::protocol::CloseReason;
+
+const INTERVAL: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = recheck(&feed) => {}
+        }
+    }
+}
+
+async fn recheck(feed: &Feed) {
+    let asked: HashSet<Uuid> = feed
+        .hub
+        .with(|hub| hub.owners())
+        .into_iter()
+        .map(|o| o.session)
+        .collect();
+    if asked.is_empty() {
+        return;
+    }
+    let list: Vec<Uuid> = asked.iter().copied().collect();
+    match feed.db.still_good(&list).await {
+        Ok(good) => feed.hub.with(|hub| {
+            hub.close_where(CloseReason::Revoked, |owner| {
+                asked.contains(&owner.session) && !good.contains(&owner.session)
+            });
+        }),
+        // Connections that were good stay: cutting everybody off helps nobody.
+        Err(error) => tracing::debug!(%error, "sessions not checked"),
+    }
+}

@@ -1,0 +1,175 @@
+//! What the hub knows of one connection: where it stands in each task, and what it is still to hear.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use knm_shared::ids::{Seq, TaskId};
+use tokio::sync::Notify;
+
+use super::answer::Answer;
+use super::lists::ListCursor;
+use super::step::Step;
+use super::{ConnId, Owner};
+use crate::protocol::{CloseReason, ErrorCode};
+
+/// Refusals a client may have waiting. Overflow: it is closed as too slow.
+const MAX_REFUSALS: usize = 256;
+
+/// Why a request of a client was not taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It follows [`super::MAX_SUBSCRIPTIONS`] tasks.
+    #[error("a connection may follow {} tasks", super::MAX_SUBSCRIPTIONS)]
+    TooManySubscriptions,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) owner: Owner,
+    wake: Arc<Notify>,
+    /// It has been woken, or has not yet seen that there is nothing.
+    awake: bool,
+    pub(super) subs: HashMap<TaskId, Subscription>,
+    /// Tasks that may have a frame for it, in turn.
+    ready: VecDeque<TaskId>,
+    pub(super) refusals: VecDeque<(TaskId, ErrorCode)>,
+    pub(super) tell_resync: bool,
+    pub(super) tell_mode: bool,
+    pub(super) list: Option<ListCursor>,
+    pub(super) close: Option<CloseReason>,
+}
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) position: Position,
+    /// Whether the task is in the session's `ready`.
+    queued: bool,
+}
+
+/// Where a client stands in a task.
+///
+/// ```text
+/// Snapshot ──▶ Paging ──┐         Resume ──▶ Snapshot (ahead of the row)
+///                       ▼           │
+///        Waiting ◀──▶  At ◀─────────┘
+///           │           ▲ │
+///           └─▶ Behind ─┘ └──▶ Ended
+/// ```
+#[derive(Debug, Clone)]
+pub(super) enum Position {
+    /// It has nothing and waits for a read of everything.
+    Snapshot,
+    /// It gets a snapshot, page by page.
+    Paging { answer: Arc<Answer>, page: usize },
+    /// It says that it has everything up to `seq`, which is more than is known here.
+    Resume {
+        seq: Seq,
+        /// Reads with a higher number began after it said so: they decide.
+        after: u64,
+    },
+    /// It has everything up to `seq`.
+    At {
+        seq: Seq,
+        /// Where the task was when the client came: steps beyond reach it as they happen.
+        joined: Seq,
+    },
+    /// What follows `seq` is no longer in the ring and waits for a read.
+    Waiting { seq: Seq, joined: Seq },
+    /// The read has come.
+    Behind { step: Arc<Step>, joined: Seq },
+    /// It has been told of the task's end.
+    Ended,
+}
+
+impl Position {
+    /// The number that a read for this client has to start from.
+    pub(super) fn needs(&self) -> Option<Seq> {
+        match self {
+            Self::Snapshot => Some(Seq(0)),
+            Self::Resume { seq, .. } | Self::Waiting { seq, .. } => Some(*seq),
+            Self::Paging { .. } | Self::At { .. } | Self::Behind { .. } | Self::Ended => None,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(owner: Owner, wake: Arc<Notify>, tell_mode: bool) -> Self {
+        Self {
+            owner,
+            wake,
+            awake: true,
+            subs: HashMap::new(),
+            ready: VecDeque::new(),
+            refusals: VecDeque::new(),
+            tell_resync: false,
+            tell_mode,
+            list: None,
+            close: None,
+        }
+    }
+
+    /// Puts the client at a position of a task, old or new.
+    pub(super) fn place(&mut self, task: TaskId, position: Position) {
+        let queued = self.subs.get(&task).is_some_and(|s| s.queued);
+        self.subs.insert(task, Subscription { position, queued });
+    }
+
+    /// Marks a task as one that may have a frame.
+    pub(super) fn ready(&mut self, task: TaskId) {
+        if let Some(sub) = self.subs.get_mut(&task)
+            && !sub.queued
+        {
+            sub.queued = true;
+            self.ready.push_back(task);
+        }
+    }
+
+    /// The next task that may have a frame.
+    pub(super) fn take_ready(&mut self) -> Option<TaskId> {
+        loop {
+            let task = self.ready.pop_front()?;
+            // A task that it no longer follows may still be queued.
+            if let Some(sub) = self.subs.get_mut(&task)
+                && sub.queued
+            {
+                sub.queued = false;
+                return Some(task);
+            }
+        }
+    }
+
+    pub(super) fn wake(&mut self, id: ConnId, wakes: &mut Vec<(ConnId, Arc<Notify>)>) {
+        if !self.awake {
+            self.awake = true;
+            wakes.push((id, Arc::clone(&self.wake)));
+        }
+    }
+
+    /// There is nothing for it: the next change has to wake it.
+    pub(super) fn sleep(&mut self) {
+        self.awake = false;
+    }
+
+    pub(super) fn is_awake(&self) -> bool {
+        self.awake
+    }
+
+    pub(super) fn refuse(&mut self, task: TaskId, code: ErrorCode) {
+        if self.refusals.len() < MAX_REFUSALS {
+            self.refusals.push_back((task, code));
+        } else {
+            self.close.get_or_insert(CloseReason::TooSlow);
+        }
+    }
+
+    /// A new history: everything is sent again.
+    pub(super) fn start_over(&mut self) {
+        self.tell_resync = true;
+        for sub in self.subs.values_mut() {
+            sub.position = Position::Snapshot;
+        }
+        if let Some(list) = &mut self.list {
+            *list = ListCursor::default();
+        }
+    }
+}

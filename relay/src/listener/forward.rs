@@ -1,0 +1,75 @@
+//! From a payload to the hub.
+
+use knm_shared::epoch::DatabaseEpoch;
+use knm_shared::notification::{DecodeError, Notification, Revocation};
+use knm_shared::phrases::FORWARDED;
+
+use super::metrics::ListenerMetrics;
+use crate::clock::DatabaseClock;
+use crate::hub::HubHandle;
+
+/// Hands on what arrives.
+#[derive(Debug)]
+pub(super) struct Forward {
+    hub: HubHandle,
+    metrics: ListenerMetrics,
+    clock: DatabaseClock,
+}
+
+impl Forward {
+    pub(super) fn new(hub: HubHandle, metrics: ListenerMetrics, clock: DatabaseClock) -> Self {
+        Self {
+            hub,
+            metrics,
+            clock,
+        }
+    }
+
+    pub(super) fn epoch(&self, db: DatabaseEpoch) {
+        self.hub.with(|hub| hub.observe(db));
+    }
+
+    /// A payload of the progress channel.
+    pub(super) fn progress(&self, payload: &str) {
+        match Notification::decode(payload) {
+            Ok(note) => self.forward(&note),
+            Err(DecodeError::UnknownVersion { version, task }) => {
+                self.metrics.unknown_version.inc();
+                tracing::debug!(version, %task, "notification of another version; reading rows");
+                self.hub.with(|hub| hub.hint(task));
+            }
+            Err(error @ DecodeError::Unparseable(_)) => {
+                // Whatever it was meant to say, the rows know.
+                self.metrics.unparseable.inc();
+                tracing::debug!(%error, "comparing with the rows");
+                self.hub.doubt();
+            }
+        }
+    }
+
+    fn forward(&self, note: &Notification) {
+        let forwarded = self.hub.with(|hub| hub.notify(note));
+        let delay = self.clock.since(note.published_us);
+        self.metrics.received.inc();
+        self.metrics.latency.observe(delay.as_secs_f64());
+        let (task, seq, micros) = (note.task, note.seq.0, delay.as_micros());
+        let subscribers = forwarded.subscribers;
+        // A task's first and last steps are what the operator's guide looks for.
+        if note.prev.0 <= 1 || note.status.is_terminal() {
+            tracing::info!(%task, seq, micros, subscribers, status = %note.status, "{FORWARDED}");
+        } else {
+            tracing::debug!(%task, seq, micros, subscribers, status = %note.status, "{FORWARDED}");
+        }
+    }
+
+    /// A payload of the revocation channel.
+    pub(super) fn revoked(&self, payload: &str) {
+        match serde_json::from_str::<Revocation>(payload) {
+            Ok(revocation) => self.hub.with(|hub| hub.revoke(revocation)),
+            Err(error) => {
+                self.metrics.unparseable.inc();
+                tracing::debug!(%error, "unparseable revocation");
+            }
+        }
+    }
+}

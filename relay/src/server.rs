@@ -1,0 +1,174 @@
+//! The relay's HTTP port: one path, which becomes a WebSocket for whoever may have one.
+
+mod metrics;
+mod origin;
+mod problem;
+mod upgrade;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use knm_shared::config::Config;
+use knm_shared::http::{Limits, serve};
+use knm_shared::session::{Identity, Token};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::metrics::ServerMetrics;
+
+use self::origin::Origins;
+use self::problem::Problem;
+use self::upgrade::Handshake;
+use crate::clock::DatabaseClock;
+use crate::db::Db;
+use crate::hub::{HubHandle, Owner};
+use crate::protocol::PATH;
+use crate::session::{self, Greeting, SessionMetrics};
+
+/// Before the upgrade. After it, a connection counts against `relay.max_connections`.
+const LIMITS: Limits = Limits {
+    connections: 2_048,
+    header_timeout: Duration::from_secs(10),
+    header_bytes: 16 * 1024,
+    drain: Duration::from_secs(2),
+};
+/// Connections over the limit that are upgraded only to be told so; beyond, they get a 503.
+const TOLD: usize = 256;
+
+/// The server and what its connections need.
+#[derive(Debug)]
+pub struct Server {
+    db: Db,
+    hub: HubHandle,
+    origins: Origins,
+    greeting: Greeting,
+    max_connections: usize,
+    metrics: ServerMetrics,
+    sessions: session::Context,
+    /// Every upgraded connection.
+    sockets: TaskTracker,
+}
+
+impl Server {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        pod: String,
+        db: Db,
+        hub: HubHandle,
+        clock: DatabaseClock,
+        metrics: ServerMetrics,
+        session_metrics: SessionMetrics,
+    ) -> Self {
+        Self {
+            db,
+            origins: Origins::new(config),
+            greeting: Greeting::new(pod),
+            max_connections: config.relay.max_connections as usize,
+            metrics,
+            sessions: session::Context::new(hub.clone(), clock, session_metrics),
+            hub,
+            sockets: TaskTracker::new(),
+        }
+    }
+
+    /// Serves until `shutdown`; then tells every client to come back elsewhere, and waits until all
+    /// are gone or `grace` is over.
+    pub async fn serve(self, listener: TcpListener, grace: Duration, shutdown: CancellationToken) {
+        let server = Arc::new(self);
+        let service = {
+            let server = Arc::clone(&server);
+            move |peer: SocketAddr| {
+                let server = Arc::clone(&server);
+                service_fn(move |request: Request<Incoming>| {
+                    let server = Arc::clone(&server);
+                    async move { Ok::<_, Infallible>(server.answer(peer, request).await) }
+                })
+            }
+        };
+        serve(listener, service, LIMITS, shutdown).await;
+        server.hub.with(crate::hub::Hub::close);
+        server.sockets.close();
+        if tokio::time::timeout(grace, server.sockets.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(left = server.sockets.len(), "clients did not leave in time");
+        }
+    }
+
+    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match self.upgrade(peer, request).await {
+            Ok(response) => response,
+            Err(problem) => {
+                self.metrics.refused(problem.status());
+                problem.into()
+            }
+        }
+    }
+
+    async fn upgrade(
+        &self,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Problem> {
+        if request.uri().path() != PATH {
+            return Err(
+                Problem::new(StatusCode::NOT_FOUND, "this port serves WebSockets only")
+                    .with_detail(PATH),
+            );
+        }
+        if request.method() != Method::GET {
+            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET"));
+        }
+        let handshake = Handshake::of(request.headers())?;
+        self.origins.check(request.headers())?;
+        let identity = self.identify(request.headers()).await?;
+        let full = self.sockets.len() >= self.max_connections;
+        if self.sockets.len() >= self.max_connections + TOLD {
+            return Err(Problem::unavailable(
+                "the relay has no room for another connection",
+            ));
+        }
+        let owner = Owner {
+            session: identity.session,
+            user: identity.user,
+        };
+        let upgraded = hyper::upgrade::on(request);
+        let (context, greeting) = (self.sessions.clone(), self.greeting.clone());
+        self.sockets.spawn(async move {
+            match upgrade::socket(upgraded).await {
+                Ok(socket) if full => session::turn_away(socket, &context).await,
+                Ok(socket) => session::run(socket, owner, &greeting, context).await,
+                Err(error) => tracing::debug!(%peer, %error, "upgrade failed"),
+            }
+        });
+        Ok(handshake.accept())
+    }
+
+    /// Whoever cannot be identified gets nothing, also while the database is away.
+    async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Problem> {
+        let unknown = || {
+            Problem::new(StatusCode::UNAUTHORIZED, "sign in first")
+                .with_detail("send the session cookie, or a token as Authorization: Bearer")
+        };
+        let token = Token::from_headers(headers).ok_or_else(unknown)?;
+        match self.db.identify(&token).await {
+            Ok(identity) => identity.ok_or_else(unknown),
+            Err(error) => {
+                tracing::debug!(%error, "cannot check a session");
+                Err(Problem::unavailable(
+                    "the database is away, so nobody can be identified",
+                ))
+            }
+        }
+    }
+}

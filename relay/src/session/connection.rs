@@ -1,0 +1,276 @@
+//! The socket's two directions in one loop.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::{Sink, SinkExt, Stream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+
+use super::inbound::{Inbound, Reaction};
+use super::{Context, PING_INTERVAL, Socket};
+use crate::hub::{ConnId, Frame, HubHandle, Next, encode};
+use crate::protocol::{CloseReason, ServerMessage};
+
+/// A client that takes nothing, or says nothing although it is pinged, for so long is gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Frames gather up to here before the socket gets them.
+const BATCH: usize = 64 * 1024;
+/// Answers that may wait for the socket; until it takes them, the client is not listened to.
+const MAX_ANSWERS: usize = 32;
+/// For the last frames and the client's own close.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Clients of a relay that stops come back within this time, spread evenly.
+const RECONNECT_MIN_MS: u64 = 250;
+const RECONNECT_MAX_MS: u64 = 5_000;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// What the socket did.
+enum Event {
+    Flushed,
+    Message(Message),
+    Ended,
+    Failed(Error),
+}
+
+/// A socket and what is on its way in it.
+pub(super) struct Connection {
+    socket: Socket,
+    context: Context,
+    inbound: Inbound,
+    /// Something is not yet with the system; since when nothing of it was taken, and how much was
+    /// taken by then.
+    unflushed: Option<Stall>,
+    answers: usize,
+    /// When the changes in the batch were written; told to the metrics once it is flushed.
+    published: Vec<i64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stall {
+    since: Instant,
+    written: u64,
+}
+
+impl Connection {
+    pub(super) fn new(socket: Socket, context: Context) -> Self {
+        Self {
+            socket,
+            context,
+            inbound: Inbound::new(),
+            unflushed: None,
+            answers: 0,
+            published: Vec::new(),
+        }
+    }
+
+    pub(super) fn hub(&self) -> &HubHandle {
+        &self.context.hub
+    }
+
+    /// Serves until there is a reason to close, or until the client is gone (`None`).
+    pub(super) async fn run(
+        &mut self,
+        id: ConnId,
+        wake: &Notify,
+        hello: Utf8Bytes,
+    ) -> Option<CloseReason> {
+        match self.serve(id, wake, hello).await {
+            Ok(reason) => reason,
+            Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
+                Some(CloseReason::TooLarge)
+            }
+            Err(error) => {
+                // A peer that hangs up, or speaks no WebSocket; the protocol's own close frame has
+                // been queued by the library where one is due.
+                tracing::debug!(%error, "connection failed");
+                None
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        id: ConnId,
+        wake: &Notify,
+        hello: Utf8Bytes,
+    ) -> Result<Option<CloseReason>> {
+        self.send(Message::Text(hello))?;
+        let mut ping = Instant::now() + PING_INTERVAL;
+        let mut heard = Instant::now();
+        loop {
+            if self.unflushed.is_none()
+                && let Some(reason) = self.fill(id)?
+            {
+                return Ok(Some(reason));
+            }
+            let idle = self.unflushed.is_none();
+            let wait = ping.min(self.deadline(heard));
+            tokio::select! {
+                event = self.event() => match event {
+                    Event::Flushed => self.flushed(),
+                    Event::Message(message) => {
+                        heard = Instant::now();
+                        match self.message(id, message)? {
+                            Reaction::Nothing => {}
+                            Reaction::Say(answer) => {
+                                self.answers += 1;
+                                self.send(Message::Text(answer))?;
+                            }
+                            Reaction::Close(reason) => return Ok(Some(reason)),
+                        }
+                    }
+                    Event::Ended => return Ok(None),
+                    Event::Failed(error) => return Err(error),
+                },
+                () = wake.notified(), if idle => {}
+                () = sleep_until(wait) => {
+                    let now = Instant::now();
+                    if now >= self.deadline(heard) {
+                        return Ok(Some(CloseReason::TooSlow));
+                    }
+                    if now >= ping {
+                        ping = now + PING_INTERVAL;
+                        self.send(Message::Ping(Bytes::new()))?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// When patience ends, as things stand. A stall that has moved starts over.
+    fn deadline(&mut self, heard: Instant) -> Instant {
+        let written = self.socket.get_ref().written();
+        if let Some(stall) = &mut self.unflushed
+            && stall.written != written
+        {
+            *stall = Stall {
+                since: Instant::now(),
+                written,
+            };
+        }
+        let since = self.unflushed.map_or(heard, |stall| stall.since.min(heard));
+        since + PATIENCE
+    }
+
+    /// Gathers what the hub has, up to a batch.
+    fn fill(&mut self, id: ConnId) -> Result<Option<CloseReason>> {
+        let mut bytes = 0;
+        while bytes < BATCH {
+            match self.context.hub.with(|hub| hub.next(id)) {
+                Next::Frame(frame) => {
+                    let text = frame.encode();
+                    bytes += text.len();
+                    if let Frame::Step { step, live: true } = &frame {
+                        self.published.push(step.published_us);
+                    }
+                    self.context.metrics.frames.inc();
+                    self.send(Message::Text(text))?;
+                }
+                Next::Close(reason) => return Ok(Some(reason)),
+                Next::Idle => break,
+                Next::Gone => return Ok(Some(CloseReason::Restart)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hands a message to the socket's buffer; the next [`Connection::event`] goes on writing it.
+    fn send(&mut self, message: Message) -> Result<()> {
+        let written = self.socket.get_ref().written();
+        self.unflushed.get_or_insert_with(|| Stall {
+            since: Instant::now(),
+            written,
+        });
+        Pin::new(&mut self.socket).start_send(message)
+    }
+
+    fn flushed(&mut self) {
+        self.unflushed = None;
+        self.answers = 0;
+        for published_us in self.published.drain(..) {
+            let delay = self.context.clock.since(published_us);
+            self.context.metrics.latency.observe(delay.as_secs_f64());
+        }
+    }
+
+    async fn event(&mut self) -> Event {
+        poll_fn(|cx| {
+            if self.unflushed.is_some() {
+                match Pin::new(&mut self.socket).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(Event::Flushed),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Event::Failed(error)),
+                    Poll::Pending => {}
+                }
+            }
+            if self.answers >= MAX_ANSWERS {
+                return Poll::Pending;
+            }
+            Pin::new(&mut self.socket)
+                .poll_next(cx)
+                .map(|message| match message {
+                    Some(Ok(message)) => Event::Message(message),
+                    Some(Err(error)) => Event::Failed(error),
+                    None => Event::Ended,
+                })
+        })
+        .await
+    }
+
+    fn message(&mut self, id: ConnId, message: Message) -> Result<Reaction> {
+        if !self.inbound.admit() {
+            return Ok(Reaction::Close(CloseReason::Flood));
+        }
+        Ok(match message {
+            Message::Text(text) => self.inbound.text(id, &text, &self.context.hub),
+            Message::Binary(_) => Reaction::Close(CloseReason::Binary),
+            // The library answers pings and closes; what it has queued leaves with the next flush.
+            Message::Ping(_) | Message::Close(_) => {
+                let written = self.socket.get_ref().written();
+                self.unflushed.get_or_insert_with(|| Stall {
+                    since: Instant::now(),
+                    written,
+                });
+                Reaction::Nothing
+            }
+            Message::Pong(_) | Message::Frame(_) => Reaction::Nothing,
+        })
+    }
+
+    /// Says why, and waits a moment for the client to say so too.
+    pub(super) async fn close(&mut self, reason: CloseReason) {
+        self.context.metrics.closed(reason);
+        let farewell = async {
+            if reason == CloseReason::Restart {
+                let goodbye = encode(&ServerMessage::Goodbye {
+                    reason: reason.text(),
+                    reconnect_after_ms: rand::random_range(RECONNECT_MIN_MS..RECONNECT_MAX_MS),
+                });
+                self.socket.feed(Message::Text(goodbye)).await?;
+            }
+            let frame = CloseFrame {
+                code: reason.code().into(),
+                reason: reason.text().into(),
+            };
+            self.socket.close(Some(frame)).await?;
+            loop {
+                match self.event().await {
+                    Event::Ended | Event::Failed(_) => return Ok(()),
+                    Event::Flushed => self.unflushed = None,
+                    // Whatever the client still says, it has been told.
+                    Event::Message(_) => {}
+                }
+            }
+        };
+        let farewell: std::result::Result<Result<()>, _> = timeout(FAREWELL, farewell).await;
+        if let Ok(Err(error)) = farewell {
+            tracing::debug!(%error, "not everything could be said");
+        }
+    }
+}
