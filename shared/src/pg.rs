@@ -5,6 +5,7 @@
 //! `database.direct_host` where one is configured, and carry what a pooler would break: LISTEN, the
 //! progress writer, migrations and their advisory lock.
 
+mod classify;
 mod connect;
 mod error;
 mod pool;

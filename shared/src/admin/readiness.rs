@@ -28,7 +28,6 @@ impl Readiness {
     }
 
     /// A condition of the first start. It is met when the latch drops.
-    #[must_use]
     pub fn latch(&self, name: impl Into<String>) -> Latch {
         let mut inner = self.inner();
         inner.conditions.push((name.into(), false));

@@ -94,7 +94,11 @@ impl At<'_> {
     }
 
     fn integer(&self, min: i128, max: i128) -> Result<i128, Fault> {
-        let expected = || format!("a whole number from {min} to {max}");
+        let expected = || match max > i128::from(u32::MAX) {
+            true if min == 0 => "a whole number, 0 or more".to_owned(),
+            true => "a whole number".to_owned(),
+            false => format!("a whole number from {min} to {max}"),
+        };
         let value = match &self.node.value {
             Value::Int(value) => *value,
             Value::Str {

@@ -72,6 +72,12 @@ pub fn load_with(path: Option<&Path>, env: Lookup<'_>) -> Result<Loaded, ConfigE
     };
 
     let mut root = tree::parse(&file, &text)?;
+    if let Some(node) = root.find(&["database".to_owned()])
+        && !matches!(node.value, Value::Map(_) | Value::Null)
+    {
+        let message = format!("must be a group of keys, found {}", node.value.kind());
+        return Err(ConfigError::new(&file, node.place.clone(), "database", message).into());
+    }
     let mut warnings = overruled(&root, env);
     let mut faults = tree::expand_all(&mut root, &file, env);
     fill_in_database(&mut root, env);

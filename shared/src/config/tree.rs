@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Error, Spanned};
 
 use super::env::Lookup;
 use super::error::{ConfigError, Place};
@@ -57,7 +57,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, ConfigError> {
     let options = serde_saphyr::options! { with_snippet: false };
     let value = match serde_saphyr::from_str_with_options::<Value>(text, options) {
         Ok(value) => value,
-        Err(serde_saphyr::Error::Eof { .. }) => return Ok(nothing()),
+        Err(Error::Eof { .. }) => return Ok(nothing()),
         Err(error) => return Err(syntax_error(file, text, &error)),
     };
     match value {
@@ -75,7 +75,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, ConfigError> {
 
 /// The parser's message may contain a piece of the text (an anchor's or a tag's name, which is what
 /// an unquoted password can look like), so it is shown only for lines that hold no secret.
-fn syntax_error(file: &str, text: &str, error: &serde_saphyr::Error) -> ConfigError {
+fn syntax_error(file: &str, text: &str, error: &Error) -> ConfigError {
     let line = error.location().map_or(0, |l| l.line());
     let place = if line == 0 {
         Place::Unknown
@@ -89,10 +89,16 @@ fn syntax_error(file: &str, text: &str, error: &serde_saphyr::Error) -> ConfigEr
         .unwrap_or_default();
     let message = if source.to_lowercase().contains("password") {
         "not valid YAML; put the value in double quotes".to_owned()
+    } else if let Error::DuplicateMappingKey { key, .. } = error.without_snippet() {
+        format!(
+            "key {:?} is given twice",
+            key.as_deref().unwrap_or_default()
+        )
     } else {
         let shown = error.without_snippet().to_string();
         let first = shown.lines().next().unwrap_or_default();
-        format!("not valid YAML: {first}")
+        let reason = first.split(" at line ").next().unwrap_or_default();
+        format!("not valid YAML: {reason}")
     };
     ConfigError::new(file, place, "", message)
 }
