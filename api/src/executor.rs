@@ -122,14 +122,12 @@ impl Executor {
     fn start(&self, claimed: Claimed, items: Vec<Item>, sent: Moment) {
         let lease = Arc::new(Lease::claimed(sent));
         let (desired, steering) = watch::channel(claimed.desired);
-        let slot =
-            Slot::Held { token: claimed.token, lease: Arc::clone(&lease), desired };
+        let slot = Slot::Held { token: claimed.token, lease: Arc::clone(&lease), desired };
         let mut slots = self.slots();
         slots.insert(claimed.task, slot);
         self.inner.metrics.tasks_held.set(i64::try_from(slots.len()).unwrap_or(i64::MAX));
         drop(slots);
-        let place =
-            Place { executor: self.clone(), task: claimed.task, token: claimed.token };
+        let place = Place { executor: self.clone(), task: claimed.task, token: claimed.token };
         let runner = runner::Runner::new(self, claimed, lease, steering);
         self.inner.runners.spawn(async move {
             runner.run(items).await;

@@ -109,9 +109,7 @@ impl Lease {
     pub fn age(&self) -> Duration {
         match *self.state.borrow() {
             State::Lost => Duration::MAX,
-            State::Valid { until } => {
-                (Moment::now().0 + (LEASE - MARGIN)).saturating_sub(until.0)
-            }
+            State::Valid { until } => (Moment::now().0 + (LEASE - MARGIN)).saturating_sub(until.0),
         }
     }
 

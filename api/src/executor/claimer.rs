@@ -56,8 +56,7 @@ pub(super) struct Claimer {
 impl Executor {
     /// Claims and renews until the process ends. Never returns.
     pub async fn claim_tasks(&self) -> std::convert::Infallible {
-        let claimer =
-            Claimer { executor: self.clone(), foreign: HashMap::new(), figures_at: None };
+        let claimer = Claimer { executor: self.clone(), foreign: HashMap::new(), figures_at: None };
         claimer.run().await
     }
 }
@@ -102,8 +101,7 @@ impl Claimer {
         let held = self.executor.holdings();
         self.renew(client, &held).await?;
         let ids: Vec<TaskId> = held.iter().map(|h| h.task).collect();
-        let clusters: Vec<String> =
-            inner.clusters.iter().map(|c| c.name.to_string()).collect();
+        let clusters: Vec<String> = inner.clusters.iter().map(|c| c.name.to_string()).collect();
         let open = answered(db::claim::poll(&***client, &ids, Action::NAMES, &clusters)).await?;
         let held: HashMap<TaskId, Holding> = held.into_iter().map(|h| (h.task, h)).collect();
         let (mine, others): (Vec<_>, Vec<_>) =

@@ -173,7 +173,10 @@ impl Work<'_> {
             look = Look::Cluster;
             if self.started.elapsed() + pause > self.job.retry_timeout {
                 let tries = self.tries;
-                return Ok((ItemStatus::Failed, Some(format!("given up after {tries} tries: {why}"))));
+                return Ok((
+                    ItemStatus::Failed,
+                    Some(format!("given up after {tries} tries: {why}")),
+                ));
             }
             if !pause.is_zero() {
                 self.say(format!("try {} in {:.1} s: {why}", self.tries + 1, pause.as_secs_f64()));

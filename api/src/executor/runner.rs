@@ -107,7 +107,9 @@ impl Runner {
             Err(faults) => {
                 let why = faults.iter().map(|f| format!("{}: {}", f.field, f.message));
                 let why: Vec<_> = why.collect();
-                return self.give_up(todo, format!("cannot be carried out: {}", why.join("; "))).await;
+                return self
+                    .give_up(todo, format!("cannot be carried out: {}", why.join("; ")))
+                    .await;
             }
         };
         let Some(cluster) = inner.clusters.get(&self.claimed.cluster) else {

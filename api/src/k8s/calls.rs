@@ -56,10 +56,8 @@ impl Nodes {
         patch: &Value,
         fence: &Fenced,
     ) -> Result<Node, CallError> {
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request = self.resource.patch(name, &params, &Patch::Merge(patch));
         self.send("patch", request, fence).await
     }

@@ -84,15 +84,11 @@ impl From<kube::Error> for CallError {
     fn from(error: kube::Error) -> Self {
         match &error {
             kube::Error::Api(status) => Self::from_status(status),
-            kube::Error::Service(inner) => {
-                match inner.downcast_ref::<FenceError>() {
-                    Some(FenceError::Expired) => Self::Fenced,
-                    Some(timed_out @ FenceError::TimedOut(_)) => {
-                        Self::NoAnswer(timed_out.to_string())
-                    }
-                    None => Self::NoAnswer(deepest(inner.as_ref())),
-                }
-            }
+            kube::Error::Service(inner) => match inner.downcast_ref::<FenceError>() {
+                Some(FenceError::Expired) => Self::Fenced,
+                Some(timed_out @ FenceError::TimedOut(_)) => Self::NoAnswer(timed_out.to_string()),
+                None => Self::NoAnswer(deepest(inner.as_ref())),
+            },
             kube::Error::HyperError(inner) => Self::NoAnswer(deepest(inner)),
             kube::Error::Auth(inner) => Self::Busy {
                 code: 0,
@@ -118,15 +114,11 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    fn status(code: u16, retry_after_seconds: u32) -> CallError {
-        let details =
-            kube::core::response::StatusDetails { retry_after_seconds, ..Default::default() };
-        CallError::from_status(&Status {
-            code,
-            message: "m".into(),
-            details: Some(details),
-            ..Default::default()
-        })
+    fn status(code: u16, retry_after: u32) -> CallError {
+        let status = serde_json::json!({
+            "code": code, "message": "m", "details": {"retryAfterSeconds": retry_after}
+        });
+        CallError::from_status(&serde_json::from_value(status).expect("a Status"))
     }
 
     #[test]

@@ -255,7 +255,9 @@ impl Ledger {
     ) -> (Vec<(Ordinal, ItemUpdate)>, Vec<Vec<Waiter>>) {
         let (mut items, mut waiters, mut bytes) = (Vec::new(), Vec::new(), 0);
         while items.len() < max_items {
-            let Some(entry) = self.waiting.first_entry() else { break };
+            let Some(entry) = self.waiting.first_entry() else {
+                break;
+            };
             let size = weight(&entry.get().update);
             if !items.is_empty() && bytes + size > max_bytes {
                 break;
@@ -289,7 +291,9 @@ impl Ledger {
     }
 
     fn committed(&mut self) -> bool {
-        let Some(InFlight { step, waiters, end }) = self.in_flight.take() else { return false };
+        let Some(InFlight { step, waiters, end }) = self.in_flight.take() else {
+            return false;
+        };
         self.seq = step.seq();
         self.status = step.status;
         self.counts = step.counts;
@@ -331,7 +335,9 @@ impl Ledger {
 
     /// Searches for the item that PostgreSQL refuses by halving; alone, it is stored without its data.
     fn refused(&mut self) {
-        let Some(InFlight { mut step, waiters, end }) = self.in_flight.take() else { return };
+        let Some(InFlight { mut step, waiters, end }) = self.in_flight.take() else {
+            return;
+        };
         let n = step.items.len();
         self.most = (n / 2).max(1);
         if n > 1 {
@@ -373,7 +379,9 @@ impl Ledger {
         releases: bool,
         waiter: Option<Waiter>,
     ) {
-        let Some(waiter) = waiter.filter(|_| releases) else { return };
+        let Some(waiter) = waiter.filter(|_| releases) else {
+            return;
+        };
         let end = match status {
             TaskStatus::Paused => End::Paused,
             status if status.is_terminal() => End::Finished { status: *status, error },

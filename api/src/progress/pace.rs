@@ -24,7 +24,9 @@ pub(super) struct Pace {
 impl Pace {
     /// How long to let changes gather before a flush that would carry `changes` of `tasks` tasks.
     pub(super) fn wait(&self, tasks: usize, changes: usize, now: Instant) -> Duration {
-        let Some(last) = self.last.filter(|_| changes < LARGE) else { return Duration::ZERO };
+        let Some(last) = self.last.filter(|_| changes < LARGE) else {
+            return Duration::ZERO;
+        };
         let distance =
             PER_TASK.saturating_mul(u32::try_from(tasks).unwrap_or(u32::MAX)).min(LONGEST);
         (last + distance).saturating_duration_since(now)

@@ -37,8 +37,11 @@ use crate::metrics::Metrics;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// First pause before another connection attempt, and before a locked row is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// Longest such pause.
+/// Longest pause between connection attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause before a locked row is tried again. Short: who finds a row locked does not queue for
+/// it, so many short holders could keep it waiting.
+const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the writer needs.
 pub struct Writer {
@@ -227,9 +230,9 @@ impl Writer {
     fn take(&mut self, batch: &mut Batch) {
         let now = Instant::now();
         batch.silent = false;
-        batch.steps.extend(
-            self.apart.values().filter(|a| a.again_at <= now).map(|a| a.step.clone()),
-        );
+        batch
+            .steps
+            .extend(self.apart.values().filter(|a| a.again_at <= now).map(|a| a.step.clone()));
         let mut room = MAX_ITEMS.saturating_sub(batch.items());
         let mut bytes = MAX_BYTES;
         for entry in self.progress.entries().values_mut() {
@@ -275,7 +278,9 @@ impl Writer {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) if error.as_db_error().is_some() => return Err(Failure::Said(error)),
             Ok(Err(error)) => return Err(Failure::NoAnswer(error.to_string())),
-            Err(_) => return Err(Failure::NoAnswer(format!("no answer in {ANSWER_TIMEOUT:?}"))),
+            Err(_) => {
+                return Err(Failure::NoAnswer(format!("no answer in {ANSWER_TIMEOUT:?}")));
+            }
         };
         let took = sent.elapsed();
         self.metrics.flush_seconds.observe(took.as_secs_f64());
@@ -295,7 +300,9 @@ impl Writer {
         let verdicts = match verdicts {
             Ok(Ok(verdicts)) => verdicts,
             Ok(Err(error)) => return Err(Failure::NoAnswer(error.to_string())),
-            Err(_) => return Err(Failure::NoAnswer(format!("no answer in {ANSWER_TIMEOUT:?}"))),
+            Err(_) => {
+                return Err(Failure::NoAnswer(format!("no answer in {ANSWER_TIMEOUT:?}")));
+            }
         };
         for step in std::mem::take(&mut batch.steps) {
             let verdict = verdicts.get(&step.task).copied().unwrap_or(Verdict::Lost);
@@ -366,7 +373,9 @@ impl Writer {
             _ => drop(self.apart.remove(&task)),
         }
         let mut entries = self.progress.entries();
-        let Some(entry) = entries.get_mut(&task) else { return };
+        let Some(entry) = entries.get_mut(&task) else {
+            return;
+        };
         match verdict {
             Verdict::Committed => {
                 if let Some(sent) = sent {
@@ -390,7 +399,7 @@ impl Writer {
 
     fn set_apart(&mut self, step: Step) {
         let pause = self.apart.get(&step.task).map_or(FIRST_PAUSE, |a| a.pause * 2);
-        let pause = pause.min(LONGEST_PAUSE);
+        let pause = pause.min(LOCKED_PAUSE);
         let again_at = Instant::now() + jitter(pause);
         self.metrics.flush_retries.with_label_values(&["locked"]).inc();
         self.apart.insert(step.task, Apart { step, again_at, pause });
@@ -425,7 +434,9 @@ enum Reason {
 impl Reason {
     /// By SQLSTATE (<https://www.postgresql.org/docs/15/errcodes-appendix.html>).
     fn of(error: &tokio_postgres::Error) -> Self {
-        let Some(db) = error.as_db_error() else { return Self::Session };
+        let Some(db) = error.as_db_error() else {
+            return Self::Session;
+        };
         // pg_notify's own refusal shares its code with other limits; only its text tells it apart.
         if *db.code() == SqlState::PROGRAM_LIMIT_EXCEEDED && db.message().contains("NOTIFY") {
             return Self::QueueFull;

@@ -1,0 +1,314 @@
+//! The progress writer against a real PostgreSQL: what it stores, and what no fault makes it store.
+
+#[path = "support/tasks.rs"]
+mod support;
+
+use std::time::Duration;
+
+use knm_api::progress::{End, ItemUpdate, NotStored};
+use knm_shared::notification::Notification;
+use knm_shared::status::ItemStatus::{Failed, Running, Succeeded};
+use knm_shared::status::{ItemStatus, TaskStatus};
+use knm_tests::proxy::{Select, Swallow};
+use support::{Bench, done, update};
+
+#[tokio::test]
+async fn a_task_from_claim_to_end_is_stored_and_announced_step_by_step() {
+    let bench = Bench::start().await;
+    let mut listener = bench.listen().await;
+    let task = bench.task(3).await;
+    for ordinal in 0..3 {
+        done(&bench, task, ordinal, Running).await;
+    }
+    for ordinal in 0..3 {
+        let _ = bench.progress.record(task, ordinal, update(Succeeded));
+    }
+    let end = End::Finished { status: TaskStatus::Completed, error: None };
+    bench.progress.end(task, end).durable().await.expect("stored");
+    let row = bench.row(task).await;
+    assert_eq!((row.status.as_str(), row.counts.succeeded, row.leased), ("completed", 3, false));
+    assert_eq!(bench.statuses(task).await, ["succeeded"; 3]);
+    // Every step once, without a gap, up to the row's own number.
+    let mut seq = 0;
+    while seq < row.seq {
+        let note = Notification::decode(&listener.next().await).expect("ours");
+        assert_eq!((note.task, note.prev.0, note.seq.0), (task, seq, seq + 1));
+        seq = note.seq.0;
+        if seq == row.seq {
+            assert_eq!((note.status, note.counts.succeeded), (TaskStatus::Completed, 3));
+        }
+    }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_takeover_must_know_is_durable_when_the_receipt_says_so() {
+    let bench = Bench::start().await;
+    let task = bench.task(1).await;
+    let before = serde_json::json!({"team": null});
+    let running = ItemUpdate { before: Some(before.clone()), ..update(Running) };
+    bench.progress.record(task, 0, running).durable().await.expect("stored");
+    let stored: serde_json::Value = bench.item(task, 0, "before").await;
+    assert_eq!(stored, before);
+    done(&bench, task, 0, Succeeded).await;
+    let stored: serde_json::Value = bench.item(task, 0, "before").await;
+    assert_eq!(stored, before, "a later update leaves it");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_flush_carries_two_thousand_items_at_most() {
+    let bench = Bench::start().await;
+    let task = bench.task(5_000).await;
+    done(&bench, task, 0, Running).await;
+    let seq = bench.row(task).await.seq;
+    let receipts: Vec<_> =
+        (0..5_000).map(|o| bench.progress.record(task, o, update(Succeeded))).collect();
+    for receipt in receipts {
+        receipt.durable().await.expect("stored");
+    }
+    let row = bench.row(task).await;
+    assert_eq!(row.counts.succeeded, 5_000);
+    assert!(row.seq - seq >= 3, "5,000 items take at least three flushes");
+    assert!(row.seq - seq <= 4, "and no more than one besides: {}", row.seq - seq);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_lock_delays_its_own_task_only() {
+    let bench = Bench::start().await;
+    let (locked, free) = (bench.task(1).await, bench.task(1).await);
+    done(&bench, locked, 0, Running).await;
+    let session = bench.database.connect().await.expect("connects");
+    session.batch_execute("BEGIN").await.expect("begins");
+    session
+        .query("SELECT FROM progress_tasks WHERE id = $1 FOR UPDATE", &[&locked.0])
+        .await
+        .expect("locks");
+    let waiting = bench.progress.record(locked, 0, update(Succeeded));
+    for _ in 0..20 {
+        done(&bench, free, 0, Running).await;
+    }
+    assert_eq!(bench.row(locked).await.counts.succeeded, 0, "still locked");
+    session.batch_execute("ROLLBACK").await.expect("unlocks");
+    waiting.durable().await.expect("stored after the lock is gone");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_lock_on_an_item_delays_its_own_task_only() {
+    let bench = Bench::start().await;
+    let (locked, free) = (bench.task(1).await, bench.task(1).await);
+    done(&bench, locked, 0, Running).await;
+    let session = bench.database.connect().await.expect("connects");
+    session.batch_execute("BEGIN").await.expect("begins");
+    session
+        .query("SELECT FROM progress_items WHERE task_id = $1 FOR UPDATE", &[&locked.0])
+        .await
+        .expect("locks");
+    let waiting = bench.progress.record(locked, 0, update(Succeeded));
+    done(&bench, free, 0, Running).await;
+    done(&bench, free, 0, Succeeded).await;
+    session.batch_execute("ROLLBACK").await.expect("unlocks");
+    waiting.durable().await.expect("stored after the lock is gone");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_lost_after_the_commit_stores_nothing_twice() {
+    let bench = Bench::start().await;
+    let mut listener = bench.listen().await;
+    let task = bench.task(1).await;
+    done(&bench, task, 0, Running).await;
+    let seq = bench.row(task).await.seq;
+    let select = Select::application("knm-api-writer");
+    let mut sprung = bench.proxy.swallow(Swallow::answer_to(select, &task.to_string()));
+    let receipt = bench.progress.record(task, 0, update(Succeeded));
+    sprung.wait().await;
+    receipt.durable().await.expect("known to be stored");
+    assert_eq!(bench.row(task).await.seq, seq + 1);
+    let seqs = listener.seqs_until(seq + 1).await;
+    assert_eq!(seqs, (2..=seq + 1).collect::<Vec<_>>(), "announced once");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_never_arrived_is_sent_again() {
+    let bench = Bench::start().await;
+    let task = bench.task(1).await;
+    done(&bench, task, 0, Running).await;
+    let seq = bench.row(task).await.seq;
+    let select = Select::application("knm-api-writer");
+    let mut sprung = bench.proxy.swallow(Swallow::request(select, &task.to_string()));
+    let receipt = bench.progress.record(task, 0, update(Succeeded));
+    sprung.wait().await;
+    receipt.durable().await.expect("stored");
+    assert_eq!(bench.row(task).await.seq, seq + 1);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn data_that_the_database_refuses_stops_one_item_and_no_other() {
+    let bench = Bench::start().await;
+    bench
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.ordinal = 37 AND NEW.before IS NOT NULL THEN
+                     RAISE EXCEPTION 'refused for the test' USING ERRCODE = '22P05';
+                 END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER refuse BEFORE UPDATE ON progress_items
+             FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    let (bad, good) = (bench.task(100).await, bench.task(1).await);
+    let running = || ItemUpdate { before: Some(serde_json::json!({"k": "v"})), ..update(Running) };
+    let receipts: Vec<_> = (0..100).map(|o| bench.progress.record(bad, o, running())).collect();
+    done(&bench, good, 0, Succeeded).await;
+    for (ordinal, receipt) in receipts.into_iter().enumerate() {
+        let expected = if ordinal == 37 { Err(NotStored::Unstorable) } else { Ok(()) };
+        assert_eq!(receipt.durable().await, expected, "item {ordinal}");
+    }
+    bench.until(bad, |row| row.counts.failed == 1).await;
+    let message: String = bench.item(bad, 37, "message").await;
+    assert!(message.contains("could not be stored"), "{message}");
+    assert_eq!(bench.row(bad).await.counts.running, 99);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn nul_bytes_and_long_messages_are_stored_without_a_search() {
+    let bench = Bench::start().await;
+    let task = bench.task(1).await;
+    let failed = ItemUpdate {
+        message: Some(format!("a\0b{}", "x".repeat(5_000))),
+        before: Some(serde_json::json!({"k\0": "v\0"})),
+        ..update(Failed)
+    };
+    bench.progress.record(task, 0, failed).durable().await.expect("stored");
+    let message: String = bench.item(task, 0, "message").await;
+    assert!(message.starts_with("abx") && message.len() <= 1024, "{message}");
+    let before: serde_json::Value = bench.item(task, 0, "before").await;
+    assert_eq!(before, serde_json::json!({"k": "v"}));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_notification_queue_costs_notifications_and_no_rows() {
+    let bench = Bench::start().await;
+    // The queue holds 8 GB; what it answers when it is full is put in the function's place.
+    bench
+        .execute(
+            "CREATE FUNCTION public.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE EXCEPTION 'too many notifications in the NOTIFY queue'
+                     USING ERRCODE = '54000';
+             END $$;
+             DO $$ BEGIN
+                 EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog',
+                                current_database());
+             END $$",
+        )
+        .await;
+    bench.database.terminate("knm-api-writer").await.expect("reconnects with the setting");
+    let task = bench.task(2).await;
+    done(&bench, task, 0, Running).await;
+    done(&bench, task, 0, Succeeded).await;
+    assert_eq!(bench.row(task).await.counts.succeeded, 1);
+    assert!(bench.metrics.notify_failures.get() >= 2);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_lost_commits_is_told_everything_since_the_claim() {
+    let bench = Bench::start().await;
+    let task = bench.task(3).await;
+    for (ordinal, status) in [(0, Running), (0, Succeeded), (1, Running)] {
+        done(&bench, task, ordinal, status).await;
+    }
+    // What a promoted standby without the last commits would show.
+    bench
+        .execute(&format!(
+            "BEGIN;
+             UPDATE progress_tasks SET seq = 2, pending = 3, running = 0, succeeded = 0
+             WHERE id = '{task}';
+             UPDATE progress_items SET status = 'pending', seq = 1 WHERE task_id = '{task}';
+             COMMIT"
+        ))
+        .await;
+    done(&bench, task, 2, Running).await;
+    assert_eq!(bench.statuses(task).await, ["succeeded", "running", "running"]);
+    let row = bench.row(task).await;
+    assert_eq!((row.counts.succeeded, row.counts.running, row.counts.pending), (1, 2, 0));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_lease_that_was_taken_lets_nothing_through() {
+    let bench = Bench::start().await;
+    let task = bench.task(2).await;
+    done(&bench, task, 0, Running).await;
+    let seq = bench.row(task).await.seq;
+    bench
+        .execute(&format!(
+            "UPDATE progress_tasks SET lease_owner = gen_random_uuid(), lease_token = 9
+             WHERE id = '{task}'"
+        ))
+        .await;
+    let lost = bench.progress.record(task, 0, update(Succeeded)).durable().await;
+    assert!(matches!(lost, Err(NotStored::Lost(_))), "{lost:?}");
+    assert_eq!(bench.row(task).await.seq, seq);
+    let status: String = bench.item(task, 0, "status").await;
+    assert_eq!(status, ItemStatus::Running.as_str());
+    assert!(bench.lease(task).is_lost());
+    bench.stop().await;
+}
+
+/// Flushes, heartbeats, claims and users' requests on the same rows, all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_deadlocks() {
+    let bench = Bench::start().await;
+    let mut tasks = Vec::new();
+    for _ in 0..40 {
+        tasks.push(bench.task(20).await);
+    }
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut disturbers = tokio::task::JoinSet::new();
+    for kind in 0..4 {
+        let disturber = bench.disturber(kind, &tasks).await;
+        let stop = stop.clone();
+        disturbers.spawn(async move {
+            let mut rounds = 0;
+            while !stop.is_cancelled() {
+                disturber.round().await;
+                rounds += 1;
+            }
+            rounds
+        });
+    }
+    for round in 0..4 {
+        let status = if round % 2 == 0 { Running } else { ItemStatus::Pending };
+        let receipts: Vec<_> = tasks
+            .iter()
+            .flat_map(|t| (0..20).map(move |o| (*t, o)))
+            .map(|(task, o)| bench.progress.record(task, o, update(status)))
+            .collect();
+        for receipt in receipts {
+            tokio::time::timeout(Duration::from_secs(30), receipt.durable())
+                .await
+                .expect("no flush is stuck")
+                .expect("stored");
+        }
+    }
+    stop.cancel();
+    while let Some(rounds) = disturbers.join_next().await {
+        assert!(rounds.expect("no statement fails") > 0);
+    }
+    let deadlocks: i64 = bench
+        .database
+        .value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", &[])
+        .await
+        .expect("reads");
+    assert_eq!(deadlocks, 0);
+    bench.stop().await;
+}
