@@ -45,12 +45,7 @@ impl Admin {
     /// Serves these metrics and this readiness.
     #[must_use]
     pub const fn new(registry: Registry, readiness: Readiness) -> Self {
-        Self {
-            registry,
-            readiness,
-            state: None,
-            before_scrape: Vec::new(),
-        }
+        Self { registry, readiness, state: None, before_scrape: Vec::new() }
     }
 
     /// Serves a JSON document at `/state`. The closure must not block.
@@ -76,22 +71,14 @@ impl Admin {
     /// When the address is taken or not this host's.
     pub async fn bind(self, address: SocketAddr) -> Result<Bound, BindError> {
         let listener = bind(address).await?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| BindError { address, source })?;
-        Ok(Bound {
-            admin: self,
-            listener,
-            address,
-        })
+        let address = listener.local_addr().map_err(|source| BindError { address, source })?;
+        Ok(Bound { admin: self, listener, address })
     }
 
     fn answer(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
         if method != Method::GET && method != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into());
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         let verbose = query.is_some_and(|q| q.split('&').any(|p| p.starts_with("verbose")));
@@ -112,17 +99,9 @@ impl Admin {
 
     fn readyz(&self, verbose: bool) -> Response<Full<Bytes>> {
         let ready = self.readiness.is_ready();
-        let status = if ready {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         // Whoever looks at a pod that is not ready wants to know why.
-        let body = if verbose || !ready {
-            self.readiness.report()
-        } else {
-            "ok\n".to_owned()
-        };
+        let body = if verbose || !ready { self.readiness.report() } else { "ok\n".to_owned() };
         text(status, body)
     }
 
@@ -136,10 +115,7 @@ impl Admin {
             Ok(()) => with_type(encoder.format_type(), body),
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be encoded");
-                text(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "metrics cannot be encoded\n".into(),
-                )
+                text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded\n".into())
             }
         }
     }
@@ -149,9 +125,7 @@ fn with_type(kind: &str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     let kind = HeaderValue::from_str(kind).expect("media types are plain ASCII");
     response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -74,15 +74,8 @@ impl Report<'_> {
 }
 
 fn describe(loaded: &Loaded, report: &mut Report<'_>) {
-    let Loaded {
-        source,
-        sha,
-        warnings,
-        ..
-    } = loaded;
-    report.ok(format_args!(
-        "configuration from {source} is valid, sha256 {sha}"
-    ));
+    let Loaded { source, sha, warnings, .. } = loaded;
+    report.ok(format_args!("configuration from {source} is valid, sha256 {sha}"));
     warnings.iter().for_each(|warning| report.warn(warning));
 }
 
@@ -117,10 +110,7 @@ async fn connect_all(loaded: &Loaded, component: Component, report: &mut Report<
 
 async fn connect(db: &Database, target: Target, report: &mut Report<'_>) -> Option<Session> {
     let opened = match Connector::new(db, App::Check, target) {
-        Ok(connector) => connector
-            .connect()
-            .await
-            .map(|connected| (connector, connected)),
+        Ok(connector) => connector.connect().await.map(|connected| (connector, connected)),
         Err(error) => Err(error),
     };
     match opened {

@@ -107,10 +107,7 @@ pub struct Database {
     #[serde(default = "default::max_idle_conns")]
     pub max_idle_conns: u32,
     /// Age at which a connection is replaced.
-    #[serde(
-        default = "default::max_lifetime",
-        deserialize_with = "duration::seconds"
-    )]
+    #[serde(default = "default::max_lifetime", deserialize_with = "duration::seconds")]
     pub max_lifetime: Duration,
     /// Where `host` is a transaction pooler: the server behind it, for LISTEN, the progress writer
     /// and migrations. Empty: the same as `host`.
@@ -296,11 +293,7 @@ pub struct Kubernetes {
 
 impl Default for Kubernetes {
     fn default() -> Self {
-        Self {
-            cluster: "default".into(),
-            kubeconfig: PathBuf::new(),
-            context: String::new(),
-        }
+        Self { cluster: "default".into(), kubeconfig: PathBuf::new(), context: String::new() }
     }
 }
 
@@ -370,10 +363,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            level: "info".into(),
-            format: LogFormat::Text,
-        }
+        Self { level: "info".into(), format: LogFormat::Text }
     }
 }
 

@@ -37,12 +37,7 @@ impl DatabaseEpoch {
     /// From the columns of [`EPOCH_COLUMNS`].
     #[must_use]
     pub const fn new(system: i64, timeline: i32, database: i64, table: i64) -> Self {
-        Self {
-            system,
-            timeline,
-            database,
-            table,
-        }
+        Self { system, timeline, database, table }
     }
 }
 
@@ -55,12 +50,7 @@ impl Epoch {
     /// The same for every process that talks to the same history.
     #[must_use]
     pub fn of(db: DatabaseEpoch) -> Self {
-        let DatabaseEpoch {
-            system,
-            timeline,
-            database,
-            table,
-        } = db;
+        let DatabaseEpoch { system, timeline, database, table } = db;
         Self(format!("{system:x}-{timeline:x}-{database:x}-{table:x}").into())
     }
 
@@ -111,10 +101,7 @@ impl FromStr for Cursor {
         if epoch.is_empty() || epoch.len() > MAX_EPOCH_LEN || !epoch.chars().all(ok) || seq < 0 {
             return Err(BadCursor);
         }
-        Ok(Self {
-            epoch: Epoch(epoch.into()),
-            seq: Seq(seq),
-        })
+        Ok(Self { epoch: Epoch(epoch.into()), seq: Seq(seq) })
     }
 }
 
@@ -133,10 +120,7 @@ mod tests {
     #[test]
     fn cursors_round_trip() {
         for epoch in [Epoch::of(DB), Epoch::diverged(DB)] {
-            let cursor = Cursor {
-                epoch,
-                seq: Seq(17),
-            };
+            let cursor = Cursor { epoch, seq: Seq(17) };
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
     }
@@ -158,17 +142,7 @@ mod tests {
     #[test]
     fn what_is_no_cursor_is_refused() {
         let long = format!("{}:1", "a".repeat(1000));
-        for bad in [
-            "",
-            "17",
-            ":17",
-            "abc:",
-            "abc:-1",
-            "abc:x",
-            "a b:1",
-            "é:1",
-            long.as_str(),
-        ] {
+        for bad in ["", "17", ":17", "abc:", "abc:-1", "abc:x", "a b:1", "é:1", long.as_str()] {
             assert_eq!(bad.parse::<Cursor>(), Err(BadCursor), "{bad:?}");
         }
     }

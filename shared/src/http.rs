@@ -62,9 +62,7 @@ pub struct BindError {
 /// # Errors
 /// When the address is taken or not this host's.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| BindError { address, source })
+    TcpListener::bind(address).await.map_err(|source| BindError { address, source })
 }
 
 /// Serves HTTP/1.1 until `shutdown`, then lets requests in flight end within `limits.drain` and cuts
@@ -98,9 +96,8 @@ pub async fn serve<F, S, B>(
             // Reaps those that have ended.
             Some(_) = connections.join_next() => continue,
         };
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), service(peer))
-            .with_upgrades();
+        let connection =
+            builder.serve_connection(TokioIo::new(stream), service(peer)).with_upgrades();
         let shutdown = shutdown.clone();
         connections.spawn(async move {
             let _permit = permit;
@@ -121,10 +118,7 @@ pub async fn serve<F, S, B>(
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout(limits.drain, drained).await.is_err() {
-        tracing::warn!(
-            left = connections.len(),
-            "requests did not end in time; cutting them off"
-        );
+        tracing::warn!(left = connections.len(), "requests did not end in time; cutting them off");
     }
     connections.shutdown().await;
 }
@@ -133,11 +127,7 @@ async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let permit = room
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
+    let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
     let mut complained = false;
     loop {
         match listener.accept().await {
@@ -182,13 +172,7 @@ mod tests {
 
     async fn start(
         limits: Limits,
-    ) -> (
-        SocketAddr,
-        Arc<Notify>,
-        Arc<Notify>,
-        CancellationToken,
-        JoinSet<()>,
-    ) {
+    ) -> (SocketAddr, Arc<Notify>, Arc<Notify>, CancellationToken, JoinSet<()>) {
         let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -223,38 +207,21 @@ mod tests {
         shutdown.cancel();
         release.notify_one();
         let mut answer = String::new();
-        client
-            .read_to_string(&mut answer)
-            .await
-            .expect("answered and closed");
-        assert!(
-            answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
-            "{answer}"
-        );
-        server
-            .join_next()
-            .await
-            .expect("a server")
-            .expect("ends well");
+        client.read_to_string(&mut answer).await.expect("answered and closed");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+        server.join_next().await.expect("a server").expect("ends well");
         assert!(TcpStream::connect(address).await.is_err());
     }
 
     #[tokio::test]
     async fn one_that_does_not_end_is_cut_off() {
-        let limits = Limits {
-            drain: Duration::from_millis(20),
-            ..Limits::default()
-        };
+        let limits = Limits { drain: Duration::from_millis(20), ..Limits::default() };
         let (address, arrived, _release, shutdown, mut server) = start(limits).await;
         let mut client = TcpStream::connect(address).await.expect("connects");
         client.write_all(REQUEST).await.expect("sent");
         arrived.notified().await;
         shutdown.cancel();
-        server
-            .join_next()
-            .await
-            .expect("a server")
-            .expect("ends well");
+        server.join_next().await.expect("a server").expect("ends well");
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer).await;
         assert!(answer.is_empty());
@@ -262,17 +229,12 @@ mod tests {
 
     #[tokio::test]
     async fn over_the_limit_a_connection_waits_its_turn() {
-        let limits = Limits {
-            connections: 1,
-            ..Limits::default()
-        };
+        let limits = Limits { connections: 1, ..Limits::default() };
         let (address, arrived, release, _shutdown, _server) = start(limits).await;
         let mut first = TcpStream::connect(address).await.expect("connects");
         first.write_all(REQUEST).await.expect("sent");
         arrived.notified().await;
-        let mut second = TcpStream::connect(address)
-            .await
-            .expect("the kernel takes it");
+        let mut second = TcpStream::connect(address).await.expect("the kernel takes it");
         second.write_all(REQUEST).await.expect("sent");
         drop(first);
         arrived.notified().await;
@@ -285,10 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_does_not_arrive_is_not_waited_for() {
-        let limits = Limits {
-            header_timeout: Duration::from_millis(50),
-            ..Limits::default()
-        };
+        let limits = Limits { header_timeout: Duration::from_millis(50), ..Limits::default() };
         let (address, _arrived, _release, _shutdown, _server) = start(limits).await;
         let mut client = TcpStream::connect(address).await.expect("connects");
         client.write_all(b"GET / HT").await.expect("sent");

@@ -92,10 +92,7 @@ const fn letter(status: ItemStatus) -> &'static str {
 }
 
 fn status_of(letter: &str) -> Option<ItemStatus> {
-    ItemStatus::ALL
-        .iter()
-        .copied()
-        .find(|s| self::letter(*s) == letter)
+    ItemStatus::ALL.iter().copied().find(|s| self::letter(*s) == letter)
 }
 
 impl Notification {
@@ -121,24 +118,8 @@ impl Notification {
     }
 
     fn encode_head(&self) -> String {
-        let Self {
-            task,
-            user,
-            prev,
-            seq,
-            status,
-            counts,
-            ..
-        } = self;
-        let [
-            total,
-            pending,
-            running,
-            succeeded,
-            failed,
-            skipped,
-            cancelled,
-        ] = counts.to_array();
+        let Self { task, user, prev, seq, status, counts, .. } = self;
+        let [total, pending, running, succeeded, failed, skipped, cancelled] = counts.to_array();
         format!(
             "\"v\":{VERSION},\"task\":\"{task}\",\"user\":\"{user}\",\"prev\":{prev},\"seq\":{seq},\
              \"status\":\"{status}\",\"counts\":[{total},{pending},{running},{succeeded},{failed},\
@@ -223,16 +204,11 @@ impl TryFrom<Wire> for Notification {
     fn try_from(w: Wire) -> Result<Self, DecodeError> {
         if w.prev >= w.seq || w.prev < Seq(0) {
             let Wire { prev, seq, .. } = w;
-            return Err(DecodeError::Unparseable(format!(
-                "no step leads from {prev} to {seq}"
-            )));
+            return Err(DecodeError::Unparseable(format!("no step leads from {prev} to {seq}")));
         }
-        let items = w.items.map(|items| {
-            items
-                .into_iter()
-                .map(ItemChange::try_from)
-                .collect::<Result<_, _>>()
-        });
+        let items = w
+            .items
+            .map(|items| items.into_iter().map(ItemChange::try_from).collect::<Result<_, _>>());
         Ok(Self {
             task: w.task,
             user: w.user,
@@ -258,11 +234,7 @@ impl TryFrom<WireItem> for ItemChange {
         };
         let status = status_of(&letter)
             .ok_or_else(|| DecodeError::Unparseable(format!("item state {letter:?}")))?;
-        Ok(Self {
-            ordinal,
-            status,
-            message,
-        })
+        Ok(Self { ordinal, status, message })
     }
 }
 
@@ -291,12 +263,7 @@ mod tests {
             seq: Seq(5),
             published_us: 1_763_884_000_123_456,
             status: TaskStatus::Running,
-            counts: Counts {
-                total: 3,
-                running: 1,
-                succeeded: 2,
-                ..Counts::default()
-            },
+            counts: Counts { total: 3, running: 1, succeeded: 2, ..Counts::default() },
             error: None,
             items,
         }
@@ -309,30 +276,19 @@ mod tests {
             status: ItemStatus::Failed,
             message: Some("node \"x\" not found".into()),
         };
-        let plain = ItemChange {
-            ordinal: 3,
-            status: ItemStatus::Succeeded,
-            message: None,
-        };
+        let plain = ItemChange { ordinal: 3, status: ItemStatus::Succeeded, message: None };
         insta::assert_snapshot!(sample(Some(vec![failed, plain])).encode());
     }
 
     #[test]
     fn items_that_do_not_fit_are_left_out_and_the_rest_stays_readable() {
         let items = (0..5_000)
-            .map(|ordinal| ItemChange {
-                ordinal,
-                status: ItemStatus::Running,
-                message: None,
-            })
+            .map(|ordinal| ItemChange { ordinal, status: ItemStatus::Running, message: None })
             .collect();
         let n = sample(Some(items));
         let payload = n.encode();
         assert!(payload.len() <= MAX_PAYLOAD);
-        assert_eq!(
-            Notification::decode(&payload),
-            Ok(Notification { items: None, ..n })
-        );
+        assert_eq!(Notification::decode(&payload), Ok(Notification { items: None, ..n }));
     }
 
     #[test]
@@ -349,32 +305,17 @@ mod tests {
     fn a_longer_item_of_a_later_release_is_understood() {
         let payload = sample(None).encode();
         let payload = payload.replace(']', "],\"items\":[[1,\"s\",null,{\"new\":1}]]");
-        let items = Notification::decode(&payload)
-            .expect("decodes")
-            .items
-            .expect("items");
+        let items = Notification::decode(&payload).expect("decodes").items.expect("items");
         assert_eq!(
             items,
-            [ItemChange {
-                ordinal: 1,
-                status: ItemStatus::Succeeded,
-                message: None
-            }]
+            [ItemChange { ordinal: 1, status: ItemStatus::Succeeded, message: None }]
         );
     }
 
     #[test]
     fn foreign_payloads_are_refused() {
         let backwards = sample(None).encode().replace("\"prev\":4", "\"prev\":5");
-        for bad in [
-            "",
-            "hello",
-            "{}",
-            "[]",
-            "null",
-            "{\"v\":1}",
-            backwards.as_str(),
-        ] {
+        for bad in ["", "hello", "{}", "[]", "null", "{\"v\":1}", backwards.as_str()] {
             assert!(
                 matches!(Notification::decode(bad), Err(DecodeError::Unparseable(_))),
                 "{bad:?}"

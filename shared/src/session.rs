@@ -41,9 +41,7 @@ impl Role {
     }
 
     fn from_word(word: &str) -> Option<Self> {
-        [Self::Viewer, Self::Operator, Self::Admin]
-            .into_iter()
-            .find(|r| r.as_str() == word)
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|r| r.as_str() == word)
     }
 }
 
@@ -74,9 +72,7 @@ impl Token {
     /// The token of a request: its bearer token, else its session cookie.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        bearer(headers)
-            .or_else(|| cookie(headers))
-            .map(|t| Self(t.to_owned()))
+        bearer(headers).or_else(|| cookie(headers)).map(|t| Self(t.to_owned()))
     }
 
     /// What the database knows of it.
@@ -101,10 +97,7 @@ impl std::fmt::Debug for Token {
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim())
-        .filter(|t| !t.is_empty())
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|t| !t.is_empty())
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
@@ -157,30 +150,18 @@ mod tests {
     #[test]
     fn a_bearer_token_wins_over_the_cookie() {
         let mut both = headers(COOKIE_HEADER, "a=b; knm_session=fromcookie");
-        assert_eq!(
-            Token::from_headers(&both).expect("cookie").expose(),
-            "fromcookie"
-        );
+        assert_eq!(Token::from_headers(&both).expect("cookie").expose(), "fromcookie");
         both.insert(AUTHORIZATION, "bearer fromheader".parse().expect("a value"));
-        assert_eq!(
-            Token::from_headers(&both).expect("bearer").expose(),
-            "fromheader"
-        );
+        assert_eq!(Token::from_headers(&both).expect("bearer").expose(), "fromheader");
     }
 
     #[test]
     fn what_is_no_token_is_none() {
         for cookie in ["", "knm_session=", "xknm_session=a", "knm_session"] {
-            assert!(
-                Token::from_headers(&headers(COOKIE_HEADER, cookie)).is_none(),
-                "{cookie:?}"
-            );
+            assert!(Token::from_headers(&headers(COOKIE_HEADER, cookie)).is_none(), "{cookie:?}");
         }
         for value in ["Bearer", "Bearer ", "Basic abc"] {
-            assert!(
-                Token::from_headers(&headers(AUTHORIZATION, value)).is_none(),
-                "{value:?}"
-            );
+            assert!(Token::from_headers(&headers(AUTHORIZATION, value)).is_none(), "{value:?}");
         }
     }
 

@@ -200,51 +200,21 @@ impl Counts {
     /// every item succeeded, else `failed`.
     #[must_use]
     pub const fn outcome(&self) -> TaskStatus {
-        if self.succeeded == self.total {
-            TaskStatus::Completed
-        } else {
-            TaskStatus::Failed
-        }
+        if self.succeeded == self.total { TaskStatus::Completed } else { TaskStatus::Failed }
     }
 
     /// In the order of the columns and of the notification.
     #[must_use]
     pub const fn to_array(self) -> [u32; 7] {
-        let Self {
-            total,
-            pending,
-            running,
-            succeeded,
-            failed,
-            skipped,
-            cancelled,
-        } = self;
-        [
-            total, pending, running, succeeded, failed, skipped, cancelled,
-        ]
+        let Self { total, pending, running, succeeded, failed, skipped, cancelled } = self;
+        [total, pending, running, succeeded, failed, skipped, cancelled]
     }
 
     /// The reverse of [`Counts::to_array`].
     #[must_use]
     pub const fn from_array(a: [u32; 7]) -> Self {
-        let [
-            total,
-            pending,
-            running,
-            succeeded,
-            failed,
-            skipped,
-            cancelled,
-        ] = a;
-        Self {
-            total,
-            pending,
-            running,
-            succeeded,
-            failed,
-            skipped,
-            cancelled,
-        }
+        let [total, pending, running, succeeded, failed, skipped, cancelled] = a;
+        Self { total, pending, running, succeeded, failed, skipped, cancelled }
     }
 }
 
@@ -266,10 +236,7 @@ mod tests {
     #[test]
     fn nothing_goes_back_to_queued() {
         for from in TaskStatus::ALL {
-            assert!(
-                !from.allows(TaskStatus::Queued),
-                "{from} must not become queued"
-            );
+            assert!(!from.allows(TaskStatus::Queued), "{from} must not become queued");
         }
     }
 
@@ -281,14 +248,8 @@ mod tests {
         for s in ItemStatus::ALL {
             assert_eq!(s.as_str().parse(), Ok(*s));
         }
-        let error = "done"
-            .parse::<TaskStatus>()
-            .expect_err("not a status")
-            .to_string();
-        assert!(
-            error.contains("\"done\"") && error.contains("queued, running"),
-            "{error}"
-        );
+        let error = "done".parse::<TaskStatus>().expect_err("not a status").to_string();
+        assert!(error.contains("\"done\"") && error.contains("queued, running"), "{error}");
     }
 
     proptest! {

@@ -47,9 +47,7 @@ pub fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     } else {
         return Err(TelemetryError::Level);
     };
-    EnvFilter::builder()
-        .parse(directives)
-        .map_err(|e| TelemetryError::Filter(e.to_string()))
+    EnvFilter::builder().parse(directives).map_err(|e| TelemetryError::Filter(e.to_string()))
 }
 
 /// Starts logging for the whole process.
@@ -87,11 +85,7 @@ struct Utc;
 
 impl FormatTime for Utc {
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
-        write!(
-            w,
-            "{}",
-            jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-        )
+        write!(w, "{}", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
     }
 }
 
@@ -206,10 +200,7 @@ mod tests {
 
     impl io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0
-                .lock()
-                .expect("not poisoned")
-                .extend_from_slice(bytes);
+            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -238,14 +229,8 @@ mod tests {
         });
         let lines: Vec<&str> = out.lines().collect();
         let (time, rest) = lines[0].split_once(' ').expect("a time");
-        assert!(
-            time.parse::<jiff::Timestamp>().is_ok() && time.len() == 24,
-            "{time}"
-        );
-        assert_eq!(
-            rest,
-            "INFO: It says host=db.svc port=5432 note=\"two words\" task=t-1"
-        );
+        assert!(time.parse::<jiff::Timestamp>().is_ok() && time.len() == 24, "{time}");
+        assert_eq!(rest, "INFO: It says host=db.svc port=5432 note=\"two words\" task=t-1");
         let (_, rest) = lines[1].split_once(' ').expect("a time");
         assert_eq!(rest, "ERROR: line one\\nline two error=\"a=b\" task=t-1");
         assert_eq!(lines.len(), 2);
@@ -253,34 +238,17 @@ mod tests {
 
     #[test]
     fn json_is_one_object_a_line() {
-        let log = Log {
-            format: LogFormat::Json,
-            ..Log::default()
-        };
+        let log = Log { format: LogFormat::Json, ..Log::default() };
         let out = logged(&log, || tracing::warn!(port = 1, "hello"));
         let value: serde_json::Value = serde_json::from_str(&out).expect("an object");
-        assert_eq!(
-            (&value["level"], &value["message"]),
-            (&"WARN".into(), &"hello".into())
-        );
+        assert_eq!((&value["level"], &value["message"]), (&"WARN".into(), &"hello".into()));
         assert_eq!(value["port"], 1);
-        assert!(
-            value["timestamp"]
-                .as_str()
-                .is_some_and(|t| t.ends_with('Z')),
-            "{value}"
-        );
+        assert!(value["timestamp"].as_str().is_some_and(|t| t.ends_with('Z')), "{value}");
     }
 
     #[test]
     fn a_level_that_is_none_is_refused() {
-        for good in [
-            "info",
-            "DEBUG",
-            "off",
-            "info,knm_api=debug",
-            "knm_relay=trace",
-        ] {
+        for good in ["info", "DEBUG", "off", "info,knm_api=debug", "knm_relay=trace"] {
             assert!(filter(good).is_ok(), "{good}");
         }
         for bad in ["infoo", "", "verbose", "info,knm_api=loud"] {

@@ -29,22 +29,14 @@ async fn check(server: &Server, component: Component, file: &Path) -> String {
 }
 
 async fn checked(server: &Server, component: Component, more: &str) -> String {
-    check(
-        server,
-        component,
-        &server.config_file(&server.database(more)),
-    )
-    .await
+    check(server, component, &server.config_file(&server.database(more))).await
 }
 
 /// The lines that say what is wrong. There must be exactly one.
 async fn failure(server: &Server, more: &str) -> String {
     let output = checked(server, Component::Api, more).await;
     assert!(output.ends_with("exit 1"), "{output}");
-    let failures: Vec<&str> = output
-        .lines()
-        .filter(|line| line.starts_with("fail"))
-        .collect();
+    let failures: Vec<&str> = output.lines().filter(|line| line.starts_with("fail")).collect();
     assert_eq!(failures.len(), 1, "{output}");
     failures[0].to_owned()
 }
@@ -67,10 +59,7 @@ exit 0
 ");
     let polling = server.database("") + "progress:\n  notify_type: polling\n";
     let polling = check(&server, Component::Relay, &server.config_file(&polling)).await;
-    assert!(
-        polling.contains("LISTEN is not needed\nexit 0"),
-        "{polling}"
-    );
+    assert!(polling.contains("LISTEN is not needed\nexit 0"), "{polling}");
 }
 
 #[tokio::test]
@@ -92,14 +81,8 @@ async fn each_mistake_is_one_line_that_says_what_to_do() {
     let refused = failure(&server, &format!("port: {nobody}")).await;
     insta::assert_snapshot!(refused.replace(&nobody.to_string(), "PORT"), @r"fail  cannot connect to PostgreSQL at host=127.0.0.1 port=PORT dbname=postgres user=postgres: dial tcp 127.0.0.1:PORT: connect: connection refused; nothing listens there: in a Pod, loopback is the Pod itself; check database.host and database.port, and that PostgreSQL runs");
     let wrong_host = failure(&server, "host: postgres-servce.invalid").await;
-    assert!(
-        wrong_host.contains("dial tcp: lookup postgres-servce.invalid: "),
-        "{wrong_host}"
-    );
-    assert!(
-        wrong_host.contains("check the spelling of database.host"),
-        "{wrong_host}"
-    );
+    assert!(wrong_host.contains("dial tcp: lookup postgres-servce.invalid: "), "{wrong_host}");
+    assert!(wrong_host.contains("check the spelling of database.host"), "{wrong_host}");
     insta::assert_snapshot!(failure(&server, "password: wrong").await, @r#"fail  cannot connect to PostgreSQL at host=127.0.0.1 port=PORT dbname=postgres user=postgres: FATAL: password authentication failed for user "postgres"; check database.username (postgres) and database.password (DB_USERNAME, DB_PASSWORD) against the server"#);
     insta::assert_snapshot!(failure(&server, "password: \"\"").await, @r"fail  cannot connect to PostgreSQL at host=127.0.0.1 port=PORT dbname=postgres user=postgres: the server asks for a password, and database.password is empty; check database.username (postgres) and database.password (DB_USERNAME, DB_PASSWORD) against the server");
     insta::assert_snapshot!(failure(&server, "username: nobody").await, @r#"fail  cannot connect to PostgreSQL at host=127.0.0.1 port=PORT dbname=postgres user=nobody: FATAL: password authentication failed for user "nobody"; check database.username (nobody) and database.password (DB_USERNAME, DB_PASSWORD) against the server"#);
@@ -121,9 +104,7 @@ exit 1
 
 #[tokio::test]
 async fn it_warns_of_what_will_hurt_later() {
-    let setup = Setup::new()
-        .setting("max_connections=40")
-        .setting("synchronous_commit=off");
+    let setup = Setup::new().setting("max_connections=40").setting("synchronous_commit=off");
     let server = setup.start().await;
     let client = server.client().await;
     let role = "CREATE ROLE knm LOGIN PASSWORD 'c0rrect-h0rse'";
@@ -141,9 +122,7 @@ exit 0
 #[tokio::test]
 async fn what_is_no_postgresql_is_not_waited_for() {
     let server = Server::start().await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a free port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let web_server = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt;
@@ -152,8 +131,5 @@ async fn what_is_no_postgresql_is_not_waited_for() {
     });
     let line = failure(&server, &format!("port: {port}")).await;
     web_server.await.expect("it answered");
-    assert!(
-        line.contains("check that database.port is PostgreSQL's port"),
-        "{line}"
-    );
+    assert!(line.contains("check that database.port is PostgreSQL's port"), "{line}");
 }

@@ -34,40 +34,25 @@ const LONG: Duration = Duration::from_secs(10);
 #[tokio::test]
 async fn a_connection_names_itself_and_takes_writes() {
     let server = Server::start().await;
-    let client = try_connect(&database(&server, ""), LONG)
-        .await
-        .expect("connects");
-    let row = client
-        .query_one("SELECT current_setting('application_name')", &[])
-        .await;
+    let client = try_connect(&database(&server, ""), LONG).await.expect("connects");
+    let row = client.query_one("SELECT current_setting('application_name')", &[]).await;
     let name: String = row.expect("answered").get(0);
-    assert!(
-        name.starts_with("knm-relay-listener ") && name.len() <= 63,
-        "{name}"
-    );
+    assert!(name.starts_with("knm-relay-listener ") && name.len() <= 63, "{name}");
 }
 
 #[tokio::test]
 async fn the_direct_server_is_used_where_one_is_named() {
     let server = Server::start().await;
     let nobody = free_port();
-    let more = format!(
-        "port: {nobody}\ndirect_host: localhost\ndirect_port: {}",
-        server.port
-    );
+    let more = format!("port: {nobody}\ndirect_host: localhost\ndirect_port: {}", server.port);
     let db = database(&server, &more);
-    try_connect(&db, LONG)
-        .await
-        .expect("the direct one answers");
+    try_connect(&db, LONG).await.expect("the direct one answers");
     let pooled = Connector::new(&db, App::Relay, Target::Pooled).expect("no TLS");
     let error = pooled.connect().await.err().expect("nobody is there");
     assert_eq!(error.kind, ConnectErrorKind::Refused);
     let cause = format!("dial tcp 127.0.0.1:{nobody}: connect: connection refused");
     assert_eq!(error.guide_cause(), cause);
-    assert_eq!(
-        error.listener_message(),
-        format!("PostgreSQL listener problem: {cause}")
-    );
+    assert_eq!(error.listener_message(), format!("PostgreSQL listener problem: {cause}"));
 }
 
 #[tokio::test]
@@ -78,11 +63,7 @@ async fn of_a_list_the_server_that_takes_writes_is_found() {
     try_connect(&db, LONG).await.expect("the third answers");
     let db = database(&server, "host: 127.0.0.1,127.0.0.2\npassword: wrong");
     let error = try_connect(&db, LONG).await.expect_err("wrong password");
-    assert_eq!(
-        error.kind,
-        ConnectErrorKind::Authentication,
-        "and not the refusal after it"
-    );
+    assert_eq!(error.kind, ConnectErrorKind::Authentication, "and not the refusal after it");
     assert_eq!(
         error.listener_message(),
         "PostgreSQL listener problem: FATAL: password authentication failed for user \"postgres\""
@@ -93,25 +74,17 @@ async fn of_a_list_the_server_that_takes_writes_is_found() {
 async fn silence_ends_in_time_and_does_not_use_up_the_time_of_the_next() {
     let server = Server::start().await;
     // The kernel accepts, and nobody answers.
-    let silent = TcpListener::bind(("127.0.0.2", server.port))
-        .await
-        .expect("a free address");
+    let silent = TcpListener::bind(("127.0.0.2", server.port)).await.expect("a free address");
     let limit = Duration::from_millis(400);
     let started = Instant::now();
     let db = database(&server, "host: 127.0.0.2");
     let error = try_connect(&db, limit).await.expect_err("silent");
-    assert!(
-        (limit..limit * 4).contains(&started.elapsed()),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!((limit..limit * 4).contains(&started.elapsed()), "{:?}", started.elapsed());
     assert_eq!(error.kind, ConnectErrorKind::Timeout);
     assert_eq!(error.listener_message(), phrases::LISTENER_TIMEOUT);
     assert!(error.guide_cause().ends_with("i/o timeout"), "{error}");
     let db = database(&server, "host: 127.0.0.2,127.0.0.1");
-    try_connect(&db, Duration::from_secs(2))
-        .await
-        .expect("the second answers");
+    try_connect(&db, Duration::from_secs(2)).await.expect("the second answers");
     drop(silent);
 }
 
@@ -119,15 +92,8 @@ async fn silence_ends_in_time_and_does_not_use_up_the_time_of_the_next() {
 async fn a_standby_is_read_only() {
     let server = Server::start().await;
     let sql = "ALTER DATABASE postgres SET default_transaction_read_only = on";
-    server
-        .client()
-        .await
-        .batch_execute(sql)
-        .await
-        .expect("set up");
-    let error = try_connect(&database(&server, ""), LONG)
-        .await
-        .expect_err("takes no writes");
+    server.client().await.batch_execute(sql).await.expect("set up");
+    let error = try_connect(&database(&server, ""), LONG).await.expect_err("takes no writes");
     assert_eq!(error.kind, ConnectErrorKind::ReadOnly);
 }
 
@@ -135,9 +101,7 @@ async fn a_standby_is_read_only() {
 async fn a_unix_socket_is_a_host_too() {
     let server = Server::start().await;
     let more = format!("host: {}\nssl_mode: require", server.folder.display());
-    try_connect(&database(&server, &more), LONG)
-        .await
-        .expect("as with libpq, without TLS");
+    try_connect(&database(&server, &more), LONG).await.expect("as with libpq, without TLS");
 }
 
 /// A CA, and a certificate of it for `localhost`.
@@ -153,10 +117,8 @@ fn certificates(setup: &Setup) {
     run("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=test-ca");
     run("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost");
     std::fs::write(setup.folder().join("san"), "subjectAltName=DNS:localhost").expect("written");
-    run(
-        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile san \
-         -out server.crt",
-    );
+    run("x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile san \
+         -out server.crt");
     for name in ["server.key", "server.crt"] {
         setup.own(&setup.folder().join(name));
     }
@@ -185,66 +147,36 @@ async fn ssl_modes_mean_what_they_mean_to_libpq() {
         ("verify-ca", "", "127.0.0.1", Some(ConnectErrorKind::Tls)),
         ("verify-full", &ca, "127.0.0.1", Some(ConnectErrorKind::Tls)),
         ("verify-full", &ca, "localhost", None),
-        (
-            "disable",
-            "",
-            "127.0.0.1",
-            Some(ConnectErrorKind::Authentication),
-        ),
+        ("disable", "", "127.0.0.1", Some(ConnectErrorKind::Authentication)),
     ];
     for (mode, root, host, expected) in cases {
         let more = format!("host: {host}\nssl_mode: {mode}\nssl_root_cert: \"{root}\"");
         let result = try_connect(&database(&server, &more), LONG).await;
-        let case = format!(
-            "{mode} {root:?} {host}: {:?}",
-            result.as_ref().err().map(ToString::to_string)
-        );
+        let case =
+            format!("{mode} {root:?} {host}: {:?}", result.as_ref().err().map(ToString::to_string));
         assert_eq!(result.as_ref().err().map(|e| e.kind), expected, "{case}");
         if let Ok(client) = result {
             let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
             assert!(
-                client
-                    .query_one(sql, &[])
-                    .await
-                    .expect("answered")
-                    .get::<_, bool>(0),
+                client.query_one(sql, &[]).await.expect("answered").get::<_, bool>(0),
                 "{case}"
             );
         }
     }
     let advice = |more: &'static str| {
         let db = database(&server, more);
-        async move {
-            try_connect(&db, LONG)
-                .await
-                .expect_err("fails")
-                .next()
-                .to_owned()
-        }
+        async move { try_connect(&db, LONG).await.expect_err("fails").next().to_owned() }
     };
-    assert!(
-        advice("ssl_mode: disable")
-            .await
-            .contains("set database.ssl_mode to \"require\"")
-    );
-    assert!(
-        advice("ssl_mode: verify-ca")
-            .await
-            .contains("set database.ssl_root_cert")
-    );
+    assert!(advice("ssl_mode: disable").await.contains("set database.ssl_mode to \"require\""));
+    assert!(advice("ssl_mode: verify-ca").await.contains("set database.ssl_root_cert"));
     let mismatch = format!("ssl_mode: verify-full\nssl_root_cert: {ca}");
-    let error = try_connect(&database(&server, &mismatch), LONG)
-        .await
-        .expect_err("another name");
+    let error = try_connect(&database(&server, &mismatch), LONG).await.expect_err("another name");
     assert!(error.next().contains("names another host"), "{error}");
     let not_pem = server.config_file("not a certificate");
     let more = format!("ssl_mode: verify-ca\nssl_root_cert: {}", not_pem.display());
     let error =
         Connector::new(&database(&server, &more), App::Api, Target::Pooled).expect_err("no PEM");
-    assert!(
-        error.to_string().contains("contains no certificate"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("contains no certificate"), "{error}");
 }
 
 #[tokio::test]
@@ -253,11 +185,7 @@ async fn the_pool_lends_replaces_and_closes() {
     let pool = Pool::new(&database(&server, ""), App::Api, 1).expect("no TLS");
     let client = pool.get().await.expect("connects");
     let pid = async |client: &tokio_postgres::Client| -> i32 {
-        client
-            .query_one("SELECT pg_backend_pid()", &[])
-            .await
-            .expect("answered")
-            .get(0)
+        client.query_one("SELECT pg_backend_pid()", &[]).await.expect("answered").get(0)
     };
     let first = pid(&client).await;
     assert_eq!((pool.state().size, pool.state().max), (1, 1));
@@ -269,10 +197,7 @@ async fn the_pool_lends_replaces_and_closes() {
     assert_eq!(pid(&pool.get().await.expect("the same")).await, first);
 
     let watcher = server.client().await;
-    watcher
-        .execute("SELECT pg_terminate_backend($1, 5000)", &[&first])
-        .await
-        .expect("ended");
+    watcher.execute("SELECT pg_terminate_backend($1, 5000)", &[&first]).await.expect("ended");
     let client = loop {
         let client = pool.get().await.expect("a new one");
         if client.simple_query("SELECT 1").await.is_ok() {
@@ -289,13 +214,7 @@ async fn the_pool_lends_replaces_and_closes() {
     closing.await.expect("closes once everything is back");
     assert!(matches!(pool.get().await, Err(PoolError::Closed)));
     let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'knm-api %'";
-    while watcher
-        .query_one(left, &[])
-        .await
-        .expect("answered")
-        .get::<_, i64>(0)
-        > 0
-    {
+    while watcher.query_one(left, &[]).await.expect("answered").get::<_, i64>(0) > 0 {
         tokio::task::yield_now().await;
     }
 }
@@ -324,9 +243,7 @@ async fn maintenance_closes_idle_connections_above_the_limit() {
 async fn a_failure_is_reported_once_for_each_state() {
     let server = Server::start().await;
     let nobody = format!("port: {}", free_port());
-    let refused = try_connect(&database(&server, &nobody), LONG)
-        .await
-        .expect_err("nobody");
+    let refused = try_connect(&database(&server, &nobody), LONG).await.expect_err("nobody");
     let wrong = database(&server, "password: wrong");
     let wrong = try_connect(&wrong, LONG).await.expect_err("wrong password");
     let reporter = Arc::new(Reporter::new(App::RelayListener));
@@ -334,10 +251,7 @@ async fn a_failure_is_reported_once_for_each_state() {
     assert!(reporter.failed(&refused));
     assert!(!reporter.failed(&refused));
     assert!(reporter.failed(&wrong), "another cause");
-    assert_eq!(
-        reporter.failure().map(|e| e.kind),
-        Some(ConnectErrorKind::Authentication)
-    );
+    assert_eq!(reporter.failure().map(|e| e.kind), Some(ConnectErrorKind::Authentication));
     assert!(reporter.connected());
     assert!(!reporter.connected());
     assert!(reporter.failed(&wrong), "a new failure");
@@ -348,10 +262,7 @@ struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0
-            .lock()
-            .expect("not poisoned")
-            .extend_from_slice(bytes);
+        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -371,38 +282,25 @@ async fn the_log_has_the_guides_line_and_the_next_thing_to_try() {
     let writer = captured.clone();
     let log = knm_shared::config::Log::default();
     let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> =
-        telemetry::subscriber(&log, move || writer.clone())
-            .expect("a filter")
-            .into();
+        telemetry::subscriber(&log, move || writer.clone()).expect("a filter").into();
     let reporter = Reporter::new(App::RelayListener);
-    for more in [
-        format!("port: {nobody}"),
-        format!("port: {hung}"),
-        "password: wrong".to_owned(),
-    ] {
+    for more in [format!("port: {nobody}"), format!("port: {hung}"), "password: wrong".to_owned()] {
         let limit = if more.contains("wrong") { LONG } else { limit };
-        let error = try_connect(&database(&server, &more), limit)
-            .await
-            .expect_err(&more);
+        let error = try_connect(&database(&server, &more), limit).await.expect_err(&more);
         tracing::subscriber::with_default(subscriber.clone(), || reporter.failed(&error));
     }
     tracing::subscriber::with_default(subscriber.clone(), || reporter.connected());
     let bytes = captured.0.lock().expect("not poisoned").clone();
     let log = String::from_utf8(bytes).expect("text");
-    let lines: Vec<&str> = log
-        .lines()
-        .map(|line| line.split_once(' ').expect("a time").1)
-        .collect();
+    let lines: Vec<&str> =
+        log.lines().map(|line| line.split_once(' ').expect("a time").1).collect();
     let starts = [
         format!(
             "ERROR: PostgreSQL listener problem: dial tcp 127.0.0.1:{nobody}: connect: connection \
              refused app=knm-relay-listener reason=refused host=127.0.0.1 port={nobody} \
              dbname=postgres next=\""
         ),
-        format!(
-            "ERROR: {} app=knm-relay-listener reason=timeout",
-            phrases::LISTENER_TIMEOUT
-        ),
+        format!("ERROR: {} app=knm-relay-listener reason=timeout", phrases::LISTENER_TIMEOUT),
         "ERROR: PostgreSQL listener problem: FATAL: password authentication failed for user \
          \"postgres\" app="
             .to_owned(),

@@ -35,10 +35,7 @@ impl Pooler {
         let users = format!("\"postgres\" \"{PASSWORD}\"\n");
         fs::write(folder.join("users"), users).expect("written");
         let mut command = Command::new("pgbouncer");
-        command
-            .arg("-q")
-            .arg(folder.join("pgbouncer.ini"))
-            .stderr(Stdio::null());
+        command.arg("-q").arg(folder.join("pgbouncer.ini")).stderr(Stdio::null());
         if let Some((uid, gid)) = account() {
             chown(&folder, Some(uid), Some(gid)).expect("root may");
             command.uid(uid).gid(gid);

@@ -31,10 +31,7 @@ impl Readiness {
     pub fn latch(&self, name: impl Into<String>) -> Latch {
         let mut inner = self.inner();
         inner.conditions.push((name.into(), false));
-        Latch {
-            readiness: self.clone(),
-            index: inner.conditions.len() - 1,
-        }
+        Latch { readiness: self.clone(), index: inner.conditions.len() - 1 }
     }
 
     /// A line for `/readyz?verbose` that says how something is and does not count.
@@ -42,10 +39,7 @@ impl Readiness {
     pub fn note(&self, name: impl Into<String>, text: impl Into<String>) -> Note {
         let mut inner = self.inner();
         inner.notes.push((name.into(), text.into()));
-        Note {
-            readiness: self.clone(),
-            index: inner.notes.len() - 1,
-        }
+        Note { readiness: self.clone(), index: inner.notes.len() - 1 }
     }
 
     /// The process has begun to stop.
@@ -77,11 +71,7 @@ impl Readiness {
         for (name, text) in &inner.notes {
             writeln!(out, "[i]{name}: {text}").expect("writing to a String cannot fail");
         }
-        out.push_str(if ready {
-            "readyz check passed\n"
-        } else {
-            "readyz check failed\n"
-        });
+        out.push_str(if ready { "readyz check passed\n" } else { "readyz check failed\n" });
         out
     }
 }
@@ -138,11 +128,7 @@ mod tests {
         listen.open();
         note.set("polling");
         assert!(readiness.is_ready());
-        assert!(
-            readiness
-                .report()
-                .ends_with("[i]listener: polling\nreadyz check passed\n")
-        );
+        assert!(readiness.report().ends_with("[i]listener: polling\nreadyz check passed\n"));
         readiness.stop();
         assert!(!readiness.is_ready());
         assert!(readiness.report().contains("[-]stopping\n"));

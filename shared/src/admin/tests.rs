@@ -39,51 +39,24 @@ async fn probes_metrics_and_state_over_a_socket() {
     assert!(unready.starts_with("HTTP/1.1 503") && unready.contains("[-]schema not yet"));
     drop(latch);
     assert!(ask(address, "GET /readyz").await.ends_with("ok\n"));
-    assert!(
-        ask(address, "GET /readyz?verbose")
-            .await
-            .contains("[+]schema ok")
-    );
+    assert!(ask(address, "GET /readyz?verbose").await.contains("[+]schema ok"));
     let metrics = ask(address, "GET /metrics").await;
     assert!(metrics.contains("text/plain; version=0.0.4") && metrics.contains("scrapes_total 1"));
-    assert!(
-        ask(address, "GET /state")
-            .await
-            .ends_with(r#"{"listener":"live"}"#)
-    );
+    assert!(ask(address, "GET /state").await.ends_with(r#"{"listener":"live"}"#));
     assert!(ask(address, "GET /").await.starts_with("HTTP/1.1 404"));
-    assert!(
-        ask(address, "POST /livez")
-            .await
-            .starts_with("HTTP/1.1 405")
-    );
+    assert!(ask(address, "POST /livez").await.starts_with("HTTP/1.1 405"));
 
     readiness.stop();
-    assert!(
-        ask(address, "GET /readyz")
-            .await
-            .starts_with("HTTP/1.1 503")
-    );
+    assert!(ask(address, "GET /readyz").await.starts_with("HTTP/1.1 503"));
     shutdown.cancel();
-    server
-        .join_next()
-        .await
-        .expect("a server")
-        .expect("ends well");
+    server.join_next().await.expect("a server").expect("ends well");
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
-    let taken = crate::http::bind(([127, 0, 0, 1], 0).into())
-        .await
-        .expect("a free port");
+    let taken = crate::http::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
     let address = taken.local_addr().expect("bound");
     let admin = Admin::new(Registry::new(), Readiness::new());
     let error = admin.bind(address).await.err().expect("taken");
-    assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot listen on {address}: ")),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
 }

@@ -33,15 +33,9 @@ pub(super) async fn try_out(connector: &Connector, sender: &Session) -> Result<E
     let (client, connection) = connector.connect().await?;
     let mut listener = Session::start(client, connection);
     let channel = format!("knm_check_{}", uuid::Uuid::new_v4().simple());
-    listener
-        .client
-        .batch_execute(&format!("LISTEN {channel}"))
-        .await?;
+    listener.client.batch_execute(&format!("LISTEN {channel}")).await?;
     let sent = Instant::now();
-    sender
-        .client
-        .query_typed("SELECT pg_notify($1, '')", &[(&channel, Type::TEXT)])
-        .await?;
+    sender.client.query_typed("SELECT pg_notify($1, '')", &[(&channel, Type::TEXT)]).await?;
     let heard = async {
         loop {
             match listener.notifications.recv().await {
@@ -54,13 +48,6 @@ pub(super) async fn try_out(connector: &Connector, sender: &Session) -> Result<E
     let heard = timeout(PATIENCE, heard).await.unwrap_or(false);
     let after = sent.elapsed();
     // A pooler would hand the server connection to others, still listening.
-    listener
-        .client
-        .batch_execute(&format!("UNLISTEN {channel}"))
-        .await?;
-    Ok(if heard {
-        Echo::Heard(after)
-    } else {
-        Echo::Lost
-    })
+    listener.client.batch_execute(&format!("UNLISTEN {channel}")).await?;
+    Ok(if heard { Echo::Heard(after) } else { Echo::Lost })
 }

@@ -30,11 +30,7 @@ impl Session {
                 }
             }
         });
-        Self {
-            client,
-            notifications,
-            _driver: driver,
-        }
+        Self { client, notifications, _driver: driver }
     }
 }
 

@@ -24,10 +24,7 @@ pub(super) fn decode<T: DeserializeOwned>(
     faults: &mut Vec<ConfigError>,
 ) -> Option<T> {
     loop {
-        match T::deserialize(At {
-            node: root,
-            path: Vec::new(),
-        }) {
+        match T::deserialize(At { node: root, path: Vec::new() }) {
             Ok(value) => return Some(value),
             Err(Fault { path, message }) => {
                 let removed = root.remove(&path);
@@ -58,10 +55,7 @@ impl std::error::Error for Fault {}
 
 impl serde::de::Error for Fault {
     fn custom<T: std::fmt::Display>(message: T) -> Self {
-        Self {
-            path: Vec::new(),
-            message: message.to_string(),
-        }
+        Self { path: Vec::new(), message: message.to_string() }
     }
 }
 
@@ -101,10 +95,7 @@ impl At<'_> {
         };
         let value = match &self.node.value {
             Value::Int(value) => *value,
-            Value::Str {
-                text,
-                from_env: true,
-            } => text.trim().parse().map_err(|_| {
+            Value::Str { text, from_env: true } => text.trim().parse().map_err(|_| {
                 let message = format!("must be {}; the variable holds something else", expected());
                 Fault::custom(message).at(&self.path)
             })?,
@@ -151,19 +142,14 @@ impl<'de> Deserializer<'de> for At<'_> {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let value = match &self.node.value {
             Value::Bool(value) => Some(*value),
-            Value::Str {
-                text,
-                from_env: true,
-            } => text.trim().parse().ok(),
+            Value::Str { text, from_env: true } => text.trim().parse().ok(),
             _ => None,
         };
         visitor.visit_bool(value.ok_or_else(|| self.wrong("true or false (without quotes)"))?)
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor
-            .visit_str(self.text()?)
-            .map_err(|fault: Fault| fault.at(&self.path))
+        visitor.visit_str(self.text()?).map_err(|fault: Fault| fault.at(&self.path))
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -181,11 +167,7 @@ impl<'de> Deserializer<'de> for At<'_> {
         };
         let word: StrDeserializer<'_, Fault> = text.as_str().into_deserializer();
         visitor.visit_enum(word).map_err(|_| {
-            let found = if *from_env {
-                String::new()
-            } else {
-                format!(", found {text:?}")
-            };
+            let found = if *from_env { String::new() } else { format!(", found {text:?}") };
             let meant = nearest(text, variants)
                 .map(|word| format!("; did you mean \"{word}\"?"))
                 .unwrap_or_default();
@@ -206,9 +188,7 @@ impl<'de> Deserializer<'de> for At<'_> {
             Value::Null => &[],
             _ => return Err(self.wrong("a group of keys")),
         };
-        if let Some((unknown, _)) = entries
-            .iter()
-            .find(|(key, _)| !fields.contains(&key.as_str()))
+        if let Some((unknown, _)) = entries.iter().find(|(key, _)| !fields.contains(&key.as_str()))
         {
             let advice = nearest(unknown, fields).map_or_else(
                 || format!("known keys here: {}", fields.join(", ")),
@@ -216,28 +196,15 @@ impl<'de> Deserializer<'de> for At<'_> {
             );
             let mut path = self.path;
             path.push(unknown.clone());
-            return Err(Fault {
-                path,
-                message: format!("unknown key; {advice}"),
-            });
+            return Err(Fault { path, message: format!("unknown key; {advice}") });
         }
-        visitor.visit_map(Entries {
-            entries: entries.iter(),
-            path: self.path,
-            value: None,
-        })
+        visitor.visit_map(Entries { entries: entries.iter(), path: self.path, value: None })
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.node.value {
-            Value::Seq(items) => visitor.visit_seq(Items {
-                items: items.iter(),
-                path: self.path,
-            }),
-            Value::Null => visitor.visit_seq(Items {
-                items: [].iter(),
-                path: self.path,
-            }),
+            Value::Seq(items) => visitor.visit_seq(Items { items: items.iter(), path: self.path }),
+            Value::Null => visitor.visit_seq(Items { items: [].iter(), path: self.path }),
             _ => Err(self.wrong("a list")),
         }
     }
@@ -267,9 +234,7 @@ impl<'de> Deserializer<'de> for At<'_> {
             Value::Str { text, .. } => visitor.visit_str(text),
             Value::Seq(_) => return self.deserialize_seq(visitor),
             Value::Map(entries) => visitor.visit_map(MapDeserializer::new(
-                entries
-                    .iter()
-                    .map(|(key, node)| (key.as_str(), Child { node, path: &path })),
+                entries.iter().map(|(key, node)| (key.as_str(), Child { node, path: &path })),
             )),
         };
         result.map_err(|fault: Fault| fault.at(&path))
@@ -290,10 +255,7 @@ impl<'de, 'a> IntoDeserializer<'de, Fault> for Child<'a> {
     type Deserializer = At<'a>;
 
     fn into_deserializer(self) -> At<'a> {
-        At {
-            node: self.node,
-            path: self.path.to_vec(),
-        }
+        At { node: self.node, path: self.path.to_vec() }
     }
 }
 
@@ -322,10 +284,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
-        let at = self
-            .value
-            .take()
-            .expect("serde asks for a key before its value");
+        let at = self.value.take().expect("serde asks for a key before its value");
         let path = at.path.clone();
         seed.deserialize(at).map_err(|fault| fault.at(&path))
     }
@@ -346,10 +305,6 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some(node) = self.items.next() else {
             return Ok(None);
         };
-        seed.deserialize(At {
-            node,
-            path: self.path.clone(),
-        })
-        .map(Some)
+        seed.deserialize(At { node, path: self.path.clone() }).map(Some)
     }
 }

@@ -25,12 +25,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(file: &str, place: Place, key: &str, message: impl Into<String>) -> Self {
-        Self {
-            file: file.into(),
-            place,
-            key: key.into(),
-            message: message.into(),
-        }
+        Self { file: file.into(), place, key: key.into(), message: message.into() }
     }
 
     /// Of the whole file.

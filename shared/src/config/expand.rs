@@ -50,10 +50,7 @@ pub(super) fn expand(text: &str, env: Lookup<'_>) -> Result<Expanded, ExpandErro
         }
     }
     out.push_str(rest);
-    Ok(Expanded {
-        text: out,
-        from_env,
-    })
+    Ok(Expanded { text: out, from_env })
 }
 
 fn is_name(name: &str) -> bool {
@@ -90,29 +87,15 @@ mod tests {
             ("$A", "$A", false),
         ];
         for (text, expected, from_env) in cases {
-            let expected = Expanded {
-                text: expected.into(),
-                from_env,
-            };
+            let expected = Expanded { text: expected.into(), from_env };
             assert_eq!(expand(text, &env), Ok(expected), "{text}");
         }
     }
 
     #[test]
     fn a_mistake_names_the_variable_and_nothing_else() {
-        assert_eq!(
-            expand("x${B}", &env),
-            Err(ExpandError::Undefined("B".into()))
-        );
-        for bad in [
-            "${",
-            "${A",
-            "${}",
-            "${A:-hunter2}",
-            "${1A}",
-            "${ A }",
-            "${hun ter2}",
-        ] {
+        assert_eq!(expand("x${B}", &env), Err(ExpandError::Undefined("B".into())));
+        for bad in ["${", "${A", "${}", "${A:-hunter2}", "${1A}", "${ A }", "${hun ter2}"] {
             let error = expand(bad, &env).expect_err(bad);
             assert_eq!(error, ExpandError::Malformed, "{bad}");
             assert!(!error.to_string().contains("hunter2"));

@@ -96,12 +96,7 @@ pub fn load_with(path: Option<&Path>, env: Lookup<'_>) -> Result<Loaded, ConfigE
     let (faults, found) = check.finish();
     warnings.extend(found);
     if faults.is_empty() {
-        Ok(Loaded {
-            config,
-            source,
-            sha,
-            warnings,
-        })
+        Ok(Loaded { config, source, sha, warnings })
     } else {
         Err(ConfigErrors::new(faults))
     }
@@ -131,15 +126,11 @@ fn read(path: Option<&Path>, env: Lookup<'_>) -> Result<(Source, String), Config
         }
         Err(e) if named_by.is_empty() => return Err(fault(format!("cannot be read: {e}"))),
         Err(e) => {
-            return Err(fault(format!(
-                "cannot be read: {e}; {named_by} names this file"
-            )));
+            return Err(fault(format!("cannot be read: {e}; {named_by} names this file")));
         }
     }
     if text.len() as u64 > tree::MAX_FILE {
-        return Err(fault(
-            "is larger than 1 MiB; this is not a configuration file".to_owned(),
-        ));
+        return Err(fault("is larger than 1 MiB; this is not a configuration file".to_owned()));
     }
     let text = String::from_utf8(text).map_err(|_| fault("is not UTF-8 text".to_owned()))?;
     Ok((Source::File(path), text))
@@ -181,18 +172,8 @@ fn fill_in_database(root: &mut Node, env: Lookup<'_>) {
     for (key, variable) in env::DATABASE_FALLBACKS {
         // Empty in the environment is how an optional variable is left out there.
         if let Some(text) = env(variable).filter(|text| !text.is_empty()) {
-            let value = Value::Str {
-                text,
-                from_env: true,
-            };
-            root.fill_in(
-                "database",
-                key,
-                Node {
-                    place: Place::Variable(variable),
-                    value,
-                },
-            );
+            let value = Value::Str { text, from_env: true };
+            root.fill_in("database", key, Node { place: Place::Variable(variable), value });
         }
     }
 }
@@ -203,18 +184,8 @@ fn missing_host(root: &mut Node, source: &Source, faults: &[ConfigError]) -> Opt
     if found.is_some_and(|node| !matches!(node.value, Value::Null)) {
         return None;
     }
-    let value = Value::Str {
-        text: "missing".to_owned(),
-        from_env: true,
-    };
-    root.fill_in(
-        "database",
-        "host",
-        Node {
-            place: Place::Unknown,
-            value,
-        },
-    );
+    let value = Value::Str { text: "missing".to_owned(), from_env: true };
+    root.fill_in("database", "host", Node { place: Place::Unknown, value });
     if faults.iter().any(|fault| fault.key() == "database.host") {
         return None;
     }
@@ -223,12 +194,7 @@ fn missing_host(root: &mut Node, source: &Source, faults: &[ConfigError]) -> Opt
          PostgreSQL (there is no default)",
         env::DB_HOST,
     );
-    Some(ConfigError::new(
-        &source.to_string(),
-        Place::Unknown,
-        "database.host",
-        message,
-    ))
+    Some(ConfigError::new(&source.to_string(), Place::Unknown, "database.host", message))
 }
 
 #[cfg(test)]

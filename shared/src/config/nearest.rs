@@ -39,15 +39,8 @@ mod tests {
 
     use super::*;
 
-    const KEYS: [&str; 7] = [
-        "host",
-        "port",
-        "password",
-        "username",
-        "ssl_mode",
-        "max_open_conns",
-        "max_idle_conns",
-    ];
+    const KEYS: [&str; 7] =
+        ["host", "port", "password", "username", "ssl_mode", "max_open_conns", "max_idle_conns"];
 
     #[test]
     fn finds_what_was_meant() {

@@ -50,10 +50,7 @@ pub(super) const MAX_FILE: u64 = 1 << 20;
 
 /// Reads YAML. Syntax errors never quote the text.
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, ConfigError> {
-    let nothing = || Node {
-        place: Place::Unknown,
-        value: Value::Map(Vec::new()),
-    };
+    let nothing = || Node { place: Place::Unknown, value: Value::Map(Vec::new()) };
     let options = serde_saphyr::options! { with_snippet: false };
     let value = match serde_saphyr::from_str_with_options::<Value>(text, options) {
         Ok(value) => value,
@@ -62,10 +59,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, ConfigError> {
     };
     match value {
         Value::Null => Ok(nothing()),
-        Value::Map(_) => Ok(Node {
-            place: Place::Unknown,
-            value,
-        }),
+        Value::Map(_) => Ok(Node { place: Place::Unknown, value }),
         other => {
             let message = format!("the file must be a group of keys, found {}", other.kind());
             Err(ConfigError::new(file, Place::Line(1), "", message))
@@ -77,23 +71,13 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, ConfigError> {
 /// an unquoted password can look like), so it is shown only for lines that hold no secret.
 fn syntax_error(file: &str, text: &str, error: &Error) -> ConfigError {
     let line = error.location().map_or(0, |l| l.line());
-    let place = if line == 0 {
-        Place::Unknown
-    } else {
-        Place::Line(line)
-    };
+    let place = if line == 0 { Place::Unknown } else { Place::Line(line) };
     let number = usize::try_from(line).unwrap_or(usize::MAX);
-    let source = number
-        .checked_sub(1)
-        .and_then(|n| text.lines().nth(n))
-        .unwrap_or_default();
+    let source = number.checked_sub(1).and_then(|n| text.lines().nth(n)).unwrap_or_default();
     let message = if source.to_lowercase().contains("password") {
         "not valid YAML; put the value in double quotes".to_owned()
     } else if let Error::DuplicateMappingKey { key, .. } = error.without_snippet() {
-        format!(
-            "key {:?} is given twice",
-            key.as_deref().unwrap_or_default()
-        )
+        format!("key {:?} is given twice", key.as_deref().unwrap_or_default())
     } else {
         let shown = error.without_snippet().to_string();
         let first = shown.lines().next().unwrap_or_default();
@@ -117,12 +101,7 @@ pub(super) fn expand_all(root: &mut Node, file: &str, env: Lookup<'_>) -> Vec<Co
                 *from_env = expanded.from_env;
             }
             Err(error) => {
-                faults.push(ConfigError::new(
-                    file,
-                    node.place.clone(),
-                    key,
-                    error.to_string(),
-                ));
+                faults.push(ConfigError::new(file, node.place.clone(), key, error.to_string()));
                 node.value = Value::Null;
             }
         }
@@ -148,11 +127,7 @@ fn walk(node: &mut Node, key: &str, visit: &mut impl FnMut(&str, &mut Node)) {
 
 /// `parent.name`.
 pub(super) fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{parent}.{name}")
-    }
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 impl Node {
@@ -179,11 +154,7 @@ impl Node {
         let (name, rest) = path.split_first()?;
         let entries = self.entries()?;
         let at = entries.iter().position(|(key, _)| key == name)?;
-        if rest.is_empty() {
-            Some(entries.remove(at).1)
-        } else {
-            entries[at].1.remove(rest)
-        }
+        if rest.is_empty() { Some(entries.remove(at).1) } else { entries[at].1.remove(rest) }
     }
 
     /// Puts `section.key` in unless it has a value already. A missing section is made.
@@ -191,17 +162,11 @@ impl Node {
         let Some(sections) = self.entries() else {
             return;
         };
-        let at = sections
-            .iter()
-            .position(|(name, _)| name == section)
-            .unwrap_or_else(|| {
-                let empty = Self {
-                    place: Place::Unknown,
-                    value: Value::Map(Vec::new()),
-                };
-                sections.push((section.to_owned(), empty));
-                sections.len() - 1
-            });
+        let at = sections.iter().position(|(name, _)| name == section).unwrap_or_else(|| {
+            let empty = Self { place: Place::Unknown, value: Value::Map(Vec::new()) };
+            sections.push((section.to_owned(), empty));
+            sections.len() - 1
+        });
         let group = &mut sections[at].1;
         if matches!(group.value, Value::Null) {
             group.value = Value::Map(Vec::new());
@@ -273,20 +238,14 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Str {
-            text,
-            from_env: false,
-        })
+        Ok(Value::Str { text, from_env: false })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element::<Spanned<Value>>()? {
             let place = Place::Line(item.referenced.line());
-            items.push(Node {
-                place,
-                value: item.value,
-            });
+            items.push(Node { place, value: item.value });
         }
         Ok(Value::Seq(items))
     }
@@ -295,13 +254,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             let place = Place::Line(key.referenced.line());
-            entries.push((
-                key.value,
-                Node {
-                    place,
-                    value: map.next_value()?,
-                },
-            ));
+            entries.push((key.value, Node { place, value: map.next_value()? }));
         }
         Ok(Value::Map(entries))
     }

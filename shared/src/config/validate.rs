@@ -27,13 +27,7 @@ impl<'a> Validation<'a> {
         faults: Vec<ConfigError>,
         env: Lookup<'a>,
     ) -> Self {
-        Self {
-            root,
-            file,
-            env,
-            faults,
-            warnings: Vec::new(),
-        }
+        Self { root, file, env, faults, warnings: Vec::new() }
     }
 
     pub(super) fn finish(self) -> (Vec<ConfigError>, Vec<String>) {
@@ -63,12 +57,8 @@ impl<'a> Validation<'a> {
             return;
         }
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-        let place = self
-            .root
-            .find(&path)
-            .map_or(Place::Unknown, |node| node.place.clone());
-        self.faults
-            .push(ConfigError::new(self.file, place, key, message));
+        let place = self.root.find(&path).map_or(Place::Unknown, |node| node.place.clone());
+        self.faults.push(ConfigError::new(self.file, place, key, message));
     }
 
     fn require(&mut self, ok: bool, key: &str, message: impl Into<String>) {
@@ -78,11 +68,7 @@ impl<'a> Validation<'a> {
     }
 
     fn range(&mut self, key: &str, value: u32, min: u32, max: u32) {
-        self.require(
-            (min..=max).contains(&value),
-            key,
-            format!("must be from {min} to {max}"),
-        );
+        self.require((min..=max).contains(&value), key, format!("must be from {min} to {max}"));
     }
 
     fn database(&mut self, db: &Database) {
@@ -98,17 +84,12 @@ impl<'a> Validation<'a> {
             self.hosts("database.host", "database.port", &db.host);
         }
         if !db.direct_host.is_empty() {
-            self.hosts(
-                "database.direct_host",
-                "database.direct_port",
-                &db.direct_host,
-            );
+            self.hosts("database.direct_host", "database.direct_port", &db.direct_host);
         }
         self.require(db.port != 0, "database.port", "must be from 1 to 65535");
-        for (key, value) in [
-            ("database.database", &db.database),
-            ("database.username", &db.username),
-        ] {
+        for (key, value) in
+            [("database.database", &db.database), ("database.username", &db.username)]
+        {
             self.require(!value.is_empty(), key, "must not be empty");
             self.require(!value.contains('\0'), key, "must not contain NUL");
         }
@@ -171,10 +152,7 @@ impl<'a> Validation<'a> {
             );
         }
         if let Err(e) = std::fs::File::open(path) {
-            self.fault(
-                "database.ssl_root_cert",
-                format!("{} cannot be read: {e}", path.display()),
-            );
+            self.fault("database.ssl_root_cert", format!("{} cannot be read: {e}", path.display()));
         }
     }
 
@@ -183,10 +161,8 @@ impl<'a> Validation<'a> {
         if (self.env)(env::KUBERNETES_SERVICE_HOST).is_none() {
             return;
         }
-        for (key, list) in [
-            ("database.host", &db.host),
-            ("database.direct_host", &db.direct_host),
-        ] {
+        for (key, list) in [("database.host", &db.host), ("database.direct_host", &db.direct_host)]
+        {
             if list.split(',').any(|host| is_loopback(host.trim())) {
                 self.warnings.push(format!(
                     "{key} is {list}: in a Pod that is the Pod itself, where no PostgreSQL runs \
@@ -210,12 +186,7 @@ impl<'a> Validation<'a> {
             "progress.poll_interval",
             "must be from 100 to 300000 (milliseconds)",
         );
-        self.range(
-            "progress.retention_days",
-            progress.retention_days,
-            1,
-            36_500,
-        );
+        self.range("progress.retention_days", progress.retention_days, 1, 36_500);
     }
 
     fn api(&mut self, api: &Api) {
@@ -230,11 +201,7 @@ impl<'a> Validation<'a> {
     }
 
     fn relay(&mut self, relay: &Relay) {
-        self.url(
-            "relay.public_url",
-            &relay.public_url,
-            &["http", "https", "ws", "wss"],
-        );
+        self.url("relay.public_url", &relay.public_url, &["http", "https", "ws", "wss"]);
         for origin in &relay.allowed_origins {
             self.require(
                 is_url(origin, &["http", "https"]) && !origin.ends_with('/'),
@@ -249,10 +216,7 @@ impl<'a> Validation<'a> {
         self.require(
             value.is_empty() || is_url(value, schemes),
             key,
-            format!(
-                "must be a URL that starts with {}://",
-                schemes.join(":// or ")
-            ),
+            format!("must be a URL that starts with {}://", schemes.join(":// or ")),
         );
     }
 
@@ -289,10 +253,7 @@ impl<'a> Validation<'a> {
         if !path.as_os_str().is_empty()
             && let Err(e) = std::fs::File::open(path)
         {
-            self.fault(
-                "kubernetes.kubeconfig",
-                format!("{} cannot be read: {e}", path.display()),
-            );
+            self.fault("kubernetes.kubeconfig", format!("{} cannot be read: {e}", path.display()));
         }
     }
 
@@ -310,18 +271,8 @@ impl<'a> Validation<'a> {
     }
 
     fn executor(&mut self, executor: &Executor) {
-        self.range(
-            "executor.max_concurrent_tasks",
-            executor.max_concurrent_tasks,
-            1,
-            1_000,
-        );
-        self.range(
-            "executor.max_concurrency",
-            executor.max_concurrency,
-            1,
-            5_000,
-        );
+        self.range("executor.max_concurrent_tasks", executor.max_concurrent_tasks, 1, 1_000);
+        self.range("executor.max_concurrency", executor.max_concurrency, 1, 5_000);
         let (default, max) = (executor.default_concurrency, executor.max_concurrency);
         self.require(
             (1..=max).contains(&default),
@@ -360,9 +311,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn is_network(text: &str) -> bool {
-    let (address, prefix) = text
-        .split_once('/')
-        .map_or((text, None), |(a, p)| (a, Some(p)));
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
     let Ok(address) = address.parse::<IpAddr>() else {
         return false;
     };
@@ -372,8 +321,7 @@ fn is_network(text: &str) -> bool {
 
 fn is_url(text: &str, schemes: &[&str]) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.scheme_str()
-            .is_some_and(|scheme| schemes.contains(&scheme))
+        uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme))
             && uri.host().is_some_and(|host| !host.is_empty())
     })
 }

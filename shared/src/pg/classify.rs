@@ -34,12 +34,8 @@ impl ConnectError {
 
     pub(super) fn dns(endpoint: Endpoint, error: &io::Error) -> Self {
         let text = error.to_string();
-        let reason = text
-            .rsplit_once(": ")
-            .map_or(text.as_str(), |(_, reason)| reason);
-        let unknown = ["not known", "No address", "nodename"]
-            .iter()
-            .any(|s| reason.contains(s));
+        let reason = text.rsplit_once(": ").map_or(text.as_str(), |(_, reason)| reason);
+        let unknown = ["not known", "No address", "nodename"].iter().any(|s| reason.contains(s));
         let reason = if unknown { "no such host" } else { reason };
         let cause = format!("dial tcp: lookup {}: {reason}", endpoint.host);
         let next = format!(
@@ -90,12 +86,7 @@ impl ConnectError {
     }
 
     fn io(endpoint: Endpoint, error: &io::Error) -> Self {
-        let Endpoint {
-            host_key,
-            port_key,
-            address,
-            ..
-        } = endpoint;
+        let Endpoint { host_key, port_key, address, .. } = endpoint;
         let dial = match address {
             Some(address) => format!("dial tcp {address}"),
             None => format!("dial unix {}/.s.PGSQL.{}", endpoint.host, endpoint.port),
@@ -144,20 +135,13 @@ impl ConnectError {
             ),
             _ => {
                 let next = format!("check {host_key} and {port_key}");
-                Self::new(
-                    ConnectErrorKind::Other,
-                    endpoint,
-                    format!("{dial}: {error}"),
-                    next,
-                )
+                Self::new(ConnectErrorKind::Other, endpoint, format!("{dial}: {error}"), next)
             }
         }
     }
 
     fn tls(endpoint: Endpoint, error: &tokio_postgres::Error) -> Self {
-        let reason = error
-            .source()
-            .map_or_else(|| error.to_string(), ToString::to_string);
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         let reason = without_source_lines(&reason);
         let next = if reason.contains("does not support TLS") {
             "turn ssl on in the server, or set database.ssl_mode to \"disable\" (or \"prefer\") if the \
@@ -170,21 +154,15 @@ impl ConnectError {
         } else {
             "check database.ssl_mode and the server's TLS settings"
         };
-        Self::new(
-            ConnectErrorKind::Tls,
-            endpoint,
-            format!("tls: {reason}"),
-            next,
-        )
+        Self::new(ConnectErrorKind::Tls, endpoint, format!("tls: {reason}"), next)
     }
 
     /// The server's own refusal. Poolers use codes of their own, so their texts count too.
     fn answered(endpoint: Endpoint, error: &tokio_postgres::error::DbError) -> Self {
         let text = error.message();
         // The word in the server's language only when it has no other.
-        let severity = error
-            .parsed_severity()
-            .map_or_else(|| error.severity().to_owned(), |s| s.to_string());
+        let severity =
+            error.parsed_severity().map_or_else(|| error.severity().to_owned(), |s| s.to_string());
         let cause = format!("{severity}: {text}");
         let code = error.code();
         let is = |codes: &[SqlState]| codes.contains(code);
@@ -208,18 +186,14 @@ impl ConnectError {
                 endpoint.database
             );
             (ConnectErrorKind::UnknownDatabase, next)
-        } else if is(&[
-            SqlState::INVALID_PASSWORD,
-            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-        ]) || text.contains("authentication failed")
+        } else if is(&[SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION])
+            || text.contains("authentication failed")
             || text.contains("no such user")
         {
             (ConnectErrorKind::Authentication, credentials(&endpoint))
         } else if is(&[SqlState::INSUFFICIENT_PRIVILEGE]) {
-            let next = format!(
-                "GRANT CONNECT ON DATABASE {} TO {}",
-                endpoint.database, endpoint.username
-            );
+            let next =
+                format!("GRANT CONNECT ON DATABASE {} TO {}", endpoint.database, endpoint.username);
             (ConnectErrorKind::Authentication, next)
         } else if is(&[SqlState::TOO_MANY_CONNECTIONS])
             || text.contains("no more connections")

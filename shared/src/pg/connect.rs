@@ -79,9 +79,7 @@ pub struct Connector {
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector")
-            .field("endpoint", &self.endpoint)
-            .finish_non_exhaustive()
+        f.debug_struct("Connector").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -130,13 +128,7 @@ impl Connector {
             base.password(db.password.expose());
         }
         let hosts = host.split(',').map(|h| h.trim().to_owned()).collect();
-        Ok(Self {
-            base,
-            tls,
-            hosts,
-            endpoint,
-            timeout: CONNECT_TIMEOUT,
-        })
+        Ok(Self { base, tls, hosts, endpoint, timeout: CONNECT_TIMEOUT })
     }
 
     /// The same with another limit than [`CONNECT_TIMEOUT`].
@@ -200,10 +192,7 @@ impl Connector {
         host: &str,
         until: Instant,
     ) -> Result<(Client, Connection), ConnectError> {
-        let mut endpoint = Endpoint {
-            host: host.to_owned(),
-            ..self.endpoint.clone()
-        };
+        let mut endpoint = Endpoint { host: host.to_owned(), ..self.endpoint.clone() };
         if host.starts_with('/') {
             return self.attempt(&endpoint, until).await;
         }
@@ -211,10 +200,7 @@ impl Connector {
         let addresses = resolve(&endpoint, until).await?;
         for (i, address) in addresses.iter().enumerate() {
             endpoint.address = Some(*address);
-            match self
-                .attempt(&endpoint, share(Instant::now(), until, addresses.len() - i))
-                .await
-            {
+            match self.attempt(&endpoint, share(Instant::now(), until, addresses.len() - i)).await {
                 Ok(connected) => return Ok(connected),
                 Err(error) => {
                     let last = error.is_final();
@@ -236,11 +222,7 @@ impl Connector {
         until: Instant,
     ) -> Result<(Client, Connection), ConnectError> {
         let unix = endpoint.address.is_none();
-        let first = if unix {
-            WireSslMode::Disable
-        } else {
-            self.base.get_ssl_mode()
-        };
+        let first = if unix { WireSslMode::Disable } else { self.base.get_ssl_mode() };
         let result = self.dial(endpoint, first, until).await;
         match result {
             Err(error)
@@ -248,9 +230,7 @@ impl Connector {
                     && (error.kind == ConnectErrorKind::Tls
                         || error.guide_cause().contains("pg_hba.conf")) =>
             {
-                self.dial(endpoint, WireSslMode::Disable, until)
-                    .await
-                    .map_err(|_| error)
+                self.dial(endpoint, WireSslMode::Disable, until).await.map_err(|_| error)
             }
             result => result,
         }
@@ -327,15 +307,9 @@ mod tests {
 
     #[test]
     fn a_connection_names_its_purpose_and_pod_within_the_limit() {
-        assert_eq!(
-            application_name(App::RelayListener, "knm-0"),
-            "knm-relay-listener knm-0"
-        );
+        assert_eq!(application_name(App::RelayListener, "knm-0"), "knm-relay-listener knm-0");
         let long = application_name(App::Api, &"é".repeat(60));
-        assert!(
-            long.len() <= MAX_APPLICATION_NAME && long.starts_with("knm-api é"),
-            "{long}"
-        );
+        assert!(long.len() <= MAX_APPLICATION_NAME && long.starts_with("knm-api é"), "{long}");
     }
 
     #[test]
@@ -344,9 +318,6 @@ mod tests {
         let deadline = now + CONNECT_TIMEOUT;
         assert_eq!(share(now, deadline, 1), deadline);
         assert_eq!(share(now, deadline, 4), now + CONNECT_TIMEOUT / 4);
-        assert_eq!(
-            share(deadline + CONNECT_TIMEOUT, deadline, 2),
-            deadline + CONNECT_TIMEOUT
-        );
+        assert_eq!(share(deadline + CONNECT_TIMEOUT, deadline, 2), deadline + CONNECT_TIMEOUT);
     }
 }

@@ -162,13 +162,7 @@ impl ConnectError {
     }
 
     fn line(&self) -> String {
-        let Endpoint {
-            host,
-            port,
-            database,
-            username,
-            ..
-        } = &*self.endpoint;
+        let Endpoint { host, port, database, username, .. } = &*self.endpoint;
         format!(
             "cannot connect to PostgreSQL at host={host} port={port} dbname={database} \
              user={username}: {}; {}",
@@ -184,11 +178,6 @@ impl ConnectError {
     ) -> Self {
         // Whatever a server says, a message stays one line.
         let cause = cause.into().replace(|c: char| c.is_control(), " ");
-        Self {
-            kind,
-            endpoint: Box::new(endpoint),
-            cause,
-            next: next.into(),
-        }
+        Self { kind, endpoint: Box::new(endpoint), cause, next: next.into() }
     }
 }

@@ -78,9 +78,7 @@ pub struct Pool {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool")
-            .field("state", &self.state())
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("state", &self.state()).finish_non_exhaustive()
     }
 }
 
@@ -90,11 +88,7 @@ impl Pool {
     /// # Errors
     /// When the root certificate is of no use.
     pub fn new(db: &Database, app: App, max: usize) -> Result<Self, ConnectError> {
-        let max_lifetime = if db.max_lifetime.is_zero() {
-            Duration::MAX
-        } else {
-            db.max_lifetime
-        };
+        let max_lifetime = if db.max_lifetime.is_zero() { Duration::MAX } else { db.max_lifetime };
         let manager = Manager {
             connector: Connector::new(db, app, Target::Pooled)?,
             reporter: Arc::new(Reporter::new(app)),
@@ -108,11 +102,7 @@ impl Pool {
             .build()
             .expect("a runtime is given, which is all that building can lack");
         let max_idle = (db.max_idle_conns as usize).min(max);
-        Ok(Self {
-            inner,
-            max_idle,
-            max_lifetime,
-        })
+        Ok(Self { inner, max_idle, max_lifetime })
     }
 
     /// Borrows a connection. The failure is logged once per change of state.
@@ -122,9 +112,9 @@ impl Pool {
     pub async fn get(&self) -> Result<Client, PoolError> {
         self.inner.get().await.map_err(|error| match error {
             DeadpoolError::Backend(error) => PoolError::Connect(error),
-            DeadpoolError::Timeout(TimeoutType::Wait) => PoolError::Busy {
-                max: self.inner.status().max_size,
-            },
+            DeadpoolError::Timeout(TimeoutType::Wait) => {
+                PoolError::Busy { max: self.inner.status().max_size }
+            }
             // Only waiting is limited by the pool, hooks there are none.
             DeadpoolError::Timeout(_)
             | DeadpoolError::Closed

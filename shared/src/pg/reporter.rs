@@ -15,21 +15,14 @@ pub struct Reporter {
 #[derive(Debug)]
 enum State {
     Connected,
-    Failing {
-        error: ConnectError,
-        since: Instant,
-        attempts: u64,
-    },
+    Failing { error: ConnectError, since: Instant, attempts: u64 },
 }
 
 impl Reporter {
     /// Nothing has failed yet.
     #[must_use]
     pub const fn new(app: App) -> Self {
-        Self {
-            app,
-            state: Mutex::new(State::Connected),
-        }
+        Self { app, state: Mutex::new(State::Connected) }
     }
 
     /// A connection could not be made. Returns whether this was news, and was logged.
@@ -37,17 +30,11 @@ impl Reporter {
         let mut state = self.state.lock().expect("no holder of this lock can panic");
         let (news, since, attempts) = match &*state {
             State::Connected => (true, Instant::now(), 1),
-            State::Failing {
-                error: known,
-                since,
-                attempts,
-            } => (!known.same_state(error), *since, attempts + 1),
+            State::Failing { error: known, since, attempts } => {
+                (!known.same_state(error), *since, attempts + 1)
+            }
         };
-        *state = State::Failing {
-            error: error.clone(),
-            since,
-            attempts,
-        };
+        *state = State::Failing { error: error.clone(), since, attempts };
         drop(state);
         if news {
             self.log(error);
@@ -60,12 +47,7 @@ impl Reporter {
         let mut state = self.state.lock().expect("no holder of this lock can panic");
         let before = std::mem::replace(&mut *state, State::Connected);
         drop(state);
-        let State::Failing {
-            error,
-            since,
-            attempts,
-        } = before
-        else {
+        let State::Failing { error, since, attempts } = before else {
             return false;
         };
         tracing::info!(

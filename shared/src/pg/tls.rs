@@ -36,10 +36,7 @@ pub(super) fn connector(db: &Database) -> Result<MakeTlsConnector, String> {
         }
         builder.disable_built_in_roots(true);
     }
-    builder
-        .build()
-        .map(MakeTlsConnector::new)
-        .map_err(|e| format!("TLS cannot be set up: {e}"))
+    builder.build().map(MakeTlsConnector::new).map_err(|e| format!("TLS cannot be set up: {e}"))
 }
 
 fn root_certificates(db: &Database) -> Result<Vec<Certificate>, String> {

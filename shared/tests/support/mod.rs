@@ -37,24 +37,14 @@ impl Setup {
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).expect("a new folder");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("own folder");
-        let setup = Self {
-            bin: bin(),
-            account: account(),
-            folder,
-            settings: Vec::new(),
-        };
+        let setup = Self { bin: bin(), account: account(), folder, settings: Vec::new() };
         setup.write("password", PASSWORD);
         setup.own(&setup.folder);
         let data = setup.data();
         let password = setup.folder.join("password");
         let status = setup
             .command("initdb")
-            .args([
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                "--no-sync",
-                "--encoding=UTF8",
-            ])
+            .args(["--username=postgres", "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8"])
             .args(["--locale=C", "--no-instructions"])
             .arg(format!("--pwfile={}", password.display()))
             .arg(format!("--pgdata={}", data.display()))
@@ -107,38 +97,23 @@ impl Setup {
         if let Some((uid, gid)) = self.account {
             command.uid(uid).gid(gid);
         }
-        command
-            .current_dir(&self.folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.current_dir(&self.folder).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
     pub async fn start(self) -> Server {
         let port = free_port();
         let mut command = self.command("postgres");
-        command
-            .arg("-D")
-            .arg(self.data())
-            .arg("-p")
-            .arg(port.to_string());
+        command.arg("-D").arg(self.data()).arg("-p").arg(port.to_string());
         command.arg("-k").arg(&self.folder);
-        for setting in [
-            "fsync=off",
-            "listen_addresses=127.0.0.1",
-            "shared_buffers=16MB",
-        ] {
+        for setting in ["fsync=off", "listen_addresses=127.0.0.1", "shared_buffers=16MB"] {
             command.arg("-c").arg(setting);
         }
         for setting in &self.settings {
             command.arg("-c").arg(setting);
         }
         let process = command.spawn().expect("postgres runs");
-        let server = Server {
-            port,
-            folder: self.folder,
-            process,
-        };
+        let server = Server { port, folder: self.folder, process };
         server.wait().await;
         server
     }
@@ -175,10 +150,7 @@ impl Server {
             ("password", format!("\"{PASSWORD}\"")),
         ];
         for (key, value) in own {
-            if !more
-                .lines()
-                .any(|line| line.starts_with(&format!("{key}:")))
-            {
+            if !more.lines().any(|line| line.starts_with(&format!("{key}:"))) {
                 text += &format!("  {key}: {value}\n");
             }
         }
@@ -190,9 +162,7 @@ impl Server {
 
     /// Writes a configuration file.
     pub fn config_file(&self, text: &str) -> PathBuf {
-        let path = self
-            .folder
-            .join(format!("{}.yaml", uuid::Uuid::new_v4().simple()));
+        let path = self.folder.join(format!("{}.yaml", uuid::Uuid::new_v4().simple()));
         fs::write(&path, text).expect("written");
         path
     }
@@ -209,9 +179,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.process.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
         }
@@ -222,18 +190,12 @@ impl Drop for Server {
 
 /// A port that nothing listens on.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|l| l.local_addr())
-        .expect("a free port")
-        .port()
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
 /// The newest PostgreSQL of this machine.
 fn bin() -> PathBuf {
-    let installed = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     installed
         .map(|entry| entry.path().join("bin"))
         .filter(|bin| bin.join("initdb").exists())
@@ -248,15 +210,9 @@ fn bin() -> PathBuf {
 /// The account to run as, when this one is root.
 pub fn account() -> Option<(u32, u32)> {
     let id = |flag: &str, user: &[&str]| -> u32 {
-        let output = Command::new("id")
-            .arg(flag)
-            .args(user)
-            .output()
-            .expect("id runs");
+        let output = Command::new("id").arg(flag).args(user).output().expect("id runs");
         let text = String::from_utf8(output.stdout).expect("digits");
-        text.trim()
-            .parse()
-            .expect("as root, these tests need the account postgres")
+        text.trim().parse().expect("as root, these tests need the account postgres")
     };
     (id("-u", &[]) == 0).then(|| (id("-u", &["postgres"]), id("-g", &["postgres"])))
 }

@@ -20,10 +20,7 @@ impl Setup {
         let path = folder.join("config.yaml");
         let mut file = File::create(&path).expect("a new file");
         file.write_all(text.as_bytes()).expect("written");
-        Self {
-            path,
-            env: HashMap::new(),
-        }
+        Self { path, env: HashMap::new() }
     }
 
     fn env(mut self, name: &'static str, value: &str) -> Self {
@@ -42,10 +39,7 @@ impl Setup {
     /// The faults, a line each, with the folder left out.
     fn faults(&self) -> String {
         let folder = format!("{}/", self.path.parent().expect("a folder").display());
-        self.load()
-            .expect_err("invalid")
-            .to_string()
-            .replace(&folder, "")
+        self.load().expect_err("invalid").to_string().replace(&folder, "")
     }
 }
 
@@ -115,18 +109,9 @@ fn the_environment_fills_in_only_what_the_file_leaves_out() {
         .env(env::DB_SSL_MODE, "verify-full");
     let loaded = setup.loaded();
     let db = &loaded.config.database;
-    assert_eq!(
-        (db.host.as_str(), db.port, db.username.as_str()),
-        ("from-file", 6432, "knm")
-    );
-    assert!(
-        db.password.is_empty(),
-        "an empty string in the file counts as set"
-    );
-    assert_eq!(
-        (db.database.as_str(), db.ssl_mode),
-        ("kube_node_manager", SslMode::VerifyFull)
-    );
+    assert_eq!((db.host.as_str(), db.port, db.username.as_str()), ("from-file", 6432, "knm"));
+    assert!(db.password.is_empty(), "an empty string in the file counts as set");
+    assert_eq!((db.database.as_str(), db.ssl_mode), ("kube_node_manager", SslMode::VerifyFull));
     insta::assert_snapshot!(loaded.warnings.join("\n"), @"DB_HOST is set to something else than database.host in the file; the file wins");
 }
 
@@ -222,17 +207,12 @@ fn there_is_no_default_host() {
 fn a_missing_file_is_all_right_only_at_the_default_place() {
     let db_host = |name: &str| (name == env::DB_HOST).then(|| "db".to_owned());
     let loaded = load_with(None, &db_host).expect("the environment is enough");
-    assert_eq!(
-        (loaded.source, loaded.sha.as_str()),
-        (Source::Environment, "none")
-    );
+    assert_eq!((loaded.source, loaded.sha.as_str()), (Source::Environment, "none"));
     let missing = Path::new("/nonexistent/knm.yaml");
     let errors = [
         load_with(None, &|_| None),
         load_with(Some(missing), &db_host),
-        load_with(None, &|name| {
-            (name == env::CONFIG).then(|| "/nonexistent/knm.yaml".to_owned())
-        }),
+        load_with(None, &|name| (name == env::CONFIG).then(|| "/nonexistent/knm.yaml".to_owned())),
     ]
     .map(|result| result.expect_err("missing").to_string());
     insta::assert_snapshot!(errors.join("\n"), @r"
@@ -244,15 +224,9 @@ fn a_missing_file_is_all_right_only_at_the_default_place() {
 
 #[test]
 fn broken_yaml_is_placed_and_never_quotes_a_secret() {
-    for value in [
-        "*hunter2",
-        "@hunter2",
-        "hunter2: x",
-        "\"hunter2",
-        "[hunter2",
-        "{hunter2",
-        "%hunter2",
-    ] {
+    for value in
+        ["*hunter2", "@hunter2", "hunter2: x", "\"hunter2", "[hunter2", "{hunter2", "%hunter2"]
+    {
         let faults = Setup::new(&format!("database:\n  password: {value}\n  host: db\n")).faults();
         assert!(!faults.contains("hunter2"), "{value}: {faults}");
         assert!(faults.starts_with("config.yaml:"), "{value}: {faults}");
@@ -265,18 +239,13 @@ fn broken_yaml_is_placed_and_never_quotes_a_secret() {
 
 #[test]
 fn loopback_in_a_pod_is_questioned() {
-    for (host, questioned) in [
-        ("127.0.0.1", true),
-        ("localhost", true),
-        ("db,::1", true),
-        ("db", false),
-    ] {
+    for (host, questioned) in
+        [("127.0.0.1", true), ("localhost", true), ("db,::1", true), ("db", false)]
+    {
         let text = format!("database:\n  host: \"{host}\"\n");
         let outside = Setup::new(&text);
         assert!(outside.loaded().warnings.is_empty(), "{host}");
-        let pod = outside
-            .env(env::KUBERNETES_SERVICE_HOST, "10.0.0.1")
-            .loaded();
+        let pod = outside.env(env::KUBERNETES_SERVICE_HOST, "10.0.0.1").loaded();
         assert_eq!(!pod.warnings.is_empty(), questioned, "{host}");
     }
 }
@@ -284,10 +253,7 @@ fn loopback_in_a_pod_is_questioned() {
 #[test]
 fn listeners_must_not_clash() {
     let clash = |api: &str, relay: &str| {
-        Setup::new(&format!(
-            "{MINIMAL}api:\n  listen: {api}\nrelay:\n  listen: {relay}\n"
-        ))
-        .load()
+        Setup::new(&format!("{MINIMAL}api:\n  listen: {api}\nrelay:\n  listen: {relay}\n")).load()
     };
     assert!(clash("127.0.0.1:8080", "127.0.0.2:8080").is_ok());
     assert!(clash("127.0.0.1:0", "127.0.0.1:0").is_ok());
