@@ -22,8 +22,8 @@
 //! # The path of a request
 //!
 //! `server` (connections) → `handler` (one request) → `route`, `faults`, `auth` → `read`, `watch` or
-//! `write` → `store`. A write is a patch (`patch`, `apply`) on the sections of an [`object`], decoded
-//! by its `schema`, checked by its `strategy`, attributed by `managed_fields`. `control` has the
+//! `write` → `store`. A write is a patch (`patch`, `apply`) on the sections of an `object`, which
+//! `update` decodes by its `schema`, checks by its `strategy` and attributes by `managed_fields`. `control` has the
 //! endpoints under `/sim/`, `side` what happens to nodes without a client.
 
 mod access_review;
@@ -55,6 +55,7 @@ mod store;
 mod strategy;
 mod syntax;
 mod table;
+mod update;
 mod watch;
 mod write;
 mod write_options;
@@ -113,7 +114,7 @@ impl Default for SimOptions {
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             authentication: Authentication::Open,
-            history: 20_000,
+            history: 10_000,
             request_log: 20_000,
             bookmark_interval: Duration::from_secs(60),
         }
@@ -148,10 +149,7 @@ pub struct KubeSim {
 impl KubeSim {
     /// Starts a server; it is ready when this returns.
     pub async fn start(options: SimOptions) -> Result<Self, StartError> {
-        let listen = |source| StartError::Listen {
-            address: options.listen,
-            source,
-        };
+        let listen = |source| StartError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let stop = CancellationToken::new();
@@ -159,10 +157,7 @@ impl KubeSim {
         let faults = Faults::new(options.seed);
         if !options.latency.is_zero() || !options.jitter.is_zero() {
             let jitter_ms = u64::try_from(options.jitter.as_millis()).unwrap_or(u64::MAX);
-            faults.add(Fault {
-                jitter_ms,
-                ..Fault::latency(options.latency)
-            });
+            faults.add(Fault { jitter_ms, ..Fault::latency(options.latency) });
         }
         side::make_nodes(&store, options.nodes)?;
         let shared = Arc::new(Shared {
@@ -221,11 +216,7 @@ impl KubeSim {
     /// Stops and waits until every connection has ended, a few seconds at most. Idempotent.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
-        let server = self
-            .server
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(server) = server {
             // A panic in the server has been reported by the panic hook already.
             let _ = server.await;
@@ -250,10 +241,7 @@ impl KubeSim {
 
     /// A node as it is now.
     pub fn node(&self, name: &str) -> Option<Value> {
-        self.shared
-            .store
-            .get(Resource::Nodes, name)
-            .map(|node| node.to_value())
+        self.shared.store.get(Resource::Nodes, name).map(|node| node.to_value())
     }
 
     /// Changes a node from the side, as a second writer (`side-writer`), by a merge patch; returns

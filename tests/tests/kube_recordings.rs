@@ -96,11 +96,7 @@ fn every_recording_is_replayed_or_known_to_be_for_later() -> anyhow::Result<()> 
         let name = entry?.file_name().into_string().unwrap();
         files.insert(name.strip_suffix(".json").context(name.clone())?.to_owned());
     }
-    let listed: Vec<String> = REPLAYED
-        .iter()
-        .chain(LATER)
-        .map(|name| (*name).to_owned())
-        .collect();
+    let listed: Vec<String> = REPLAYED.iter().chain(LATER).map(|name| (*name).to_owned()).collect();
     let unique: BTreeSet<String> = listed.iter().cloned().collect();
     assert_eq!(unique.len(), listed.len(), "a recording is listed twice");
     assert_eq!(files, unique);
@@ -114,11 +110,7 @@ async fn the_simulator_answers_as_the_real_server_did() -> anyhow::Result<()> {
         (VIEWER.to_owned(), User::with_rules("viewer", Vec::new())),
     ]);
     let authentication = Authentication::Tokens(tokens);
-    let sim = KubeSim::start(SimOptions {
-        authentication,
-        ..SimOptions::default()
-    })
-    .await?;
+    let sim = KubeSim::start(SimOptions { authentication, ..SimOptions::default() }).await?;
     let mut replay = Replay {
         client: Client::new(sim.url()).with_token(Some(ADMIN)),
         same: Correspondence::default(),
@@ -129,12 +121,7 @@ async fn the_simulator_answers_as_the_real_server_did() -> anyhow::Result<()> {
             failures.push(format!("{name}: {error:#}"));
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} differ:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
     // Every recording is one request, whatever was prepared around it.
     assert!(sim.request_summary().requests >= REPLAYED.len() as u64);
     sim.shutdown().await;
@@ -167,10 +154,7 @@ impl Replay {
         let client = self.client.with_token(token);
         if let Some(events) = expected["events"].as_array() {
             let response = client.open(method, &path, content_type, body).await?;
-            ensure!(
-                json!(response.status().as_u16()) == expected["status"],
-                "{response:?}"
-            );
+            ensure!(json!(response.status().as_u16()) == expected["status"], "{response:?}");
             let mut stream = Events::new(response);
             self.disturb(name).await?;
             let seen = stream.rest().await?;
@@ -195,9 +179,7 @@ impl Replay {
     }
 
     fn check(&mut self, recorded: &Value, simulated: &Value) -> anyhow::Result<()> {
-        self.same
-            .compare(recorded, simulated)
-            .map_err(anyhow::Error::msg)
+        self.same.compare(recorded, simulated).map_err(anyhow::Error::msg)
     }
 
     /// Resource versions and continue tokens in a path are the recorder's; these are ours.
@@ -242,12 +224,7 @@ impl Replay {
                     body["metadata"]["labels"]["zone"] = zone.into();
                     let created = self
                         .client
-                        .send(
-                            "POST",
-                            "/api/v1/nodes",
-                            Some("application/json"),
-                            Some(&body),
-                        )
+                        .send("POST", "/api/v1/nodes", Some("application/json"), Some(&body))
                         .await?;
                     ensure!(created.status == 201, "{created:?}");
                 }
@@ -256,8 +233,7 @@ impl Replay {
             "45-node-watch" => {
                 let list = self.client.get("/api/v1/nodes").await?;
                 let version = list.body["metadata"]["resourceVersion"].as_str();
-                self.same
-                    .declare("8371", version.context("list without a version")?);
+                self.same.declare("8371", version.context("list without a version")?);
             }
             _ => {}
         }
@@ -274,18 +250,9 @@ impl Replay {
             Ok(())
         };
         let labels = |labels: Value| json!({ "metadata": { "labels": labels } });
-        ok(self
-            .client
-            .patch("rec-b", labels(json!({ "team": "x" })))
-            .await?)?;
-        ok(self
-            .client
-            .patch("rec-b", labels(json!({ "zone": null })))
-            .await?)?;
-        ok(self
-            .client
-            .send("DELETE", "/api/v1/nodes/rec-c", None, None)
-            .await?)
+        ok(self.client.patch("rec-b", labels(json!({ "team": "x" }))).await?)?;
+        ok(self.client.patch("rec-b", labels(json!({ "zone": null }))).await?)?;
+        ok(self.client.send("DELETE", "/api/v1/nodes/rec-c", None, None).await?)
     }
 }
 
@@ -295,37 +262,19 @@ fn a_wrong_answer_is_noticed() -> anyhow::Result<()> {
     let changes: &[(&str, &str, Value)] = &[
         ("04-node-get", "/metadata/labels/zone", json!("z2")),
         ("04-node-get", "/spec/taints", json!([])),
-        (
-            "04-node-get",
-            "/metadata/managedFields/0/manager",
-            json!("kubectl"),
-        ),
-        (
-            "04-node-get",
-            "/metadata/creationTimestamp",
-            json!("yesterday"),
-        ),
+        ("04-node-get", "/metadata/managedFields/0/manager", json!("kubectl")),
+        ("04-node-get", "/metadata/creationTimestamp", json!("yesterday")),
         ("05-node-get-missing", "/reason", json!("Gone")),
-        (
-            "05-node-get-missing",
-            "/message",
-            json!("nodes \"nope\" is not found"),
-        ),
+        ("05-node-get-missing", "/message", json!("nodes \"nope\" is not found")),
         ("05-node-get-missing", "/details/kind", json!("Node")),
         ("14-label-invalid-value", "/details/causes", json!([])),
-        (
-            "20-label-field-validation-strict",
-            "/message",
-            json!("\"{}\""),
-        ),
+        ("20-label-field-validation-strict", "/message", json!("\"{}\"")),
         ("06-node-list-page1", "/metadata/continue", json!("e30")),
         ("48-node-list-continue-expired", "/metadata", json!({})),
     ];
     for (name, pointer, value) in changes {
         let recorded = recording(name)?["response"]["body"].clone();
-        Correspondence::default()
-            .compare(&recorded, &recorded)
-            .map_err(anyhow::Error::msg)?;
+        Correspondence::default().compare(&recorded, &recorded).map_err(anyhow::Error::msg)?;
         let mut wrong = recorded.clone();
         *wrong.pointer_mut(pointer).context(*pointer)? = value.clone();
         let verdict = Correspondence::default().compare(&recorded, &wrong);
@@ -334,8 +283,7 @@ fn a_wrong_answer_is_noticed() -> anyhow::Result<()> {
     // Versions are free, but one cannot stand for two.
     let mut same = Correspondence::default();
     let version = |text: &str| json!({ "metadata": { "resourceVersion": text } });
-    same.compare(&version("8"), &version("1001"))
-        .map_err(anyhow::Error::msg)?;
+    same.compare(&version("8"), &version("1001")).map_err(anyhow::Error::msg)?;
     assert!(same.compare(&version("9"), &version("1001")).is_err());
     assert!(same.compare(&version("8"), &version("1002")).is_err());
     Ok(())

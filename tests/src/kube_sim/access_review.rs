@@ -14,12 +14,7 @@ pub(crate) fn answer(user: &User, body: Map<String, Value>) -> Result<Value, Api
         .map_err(|error| ApiError::bad_request(error.to_string()))?
         .unwrap_or_else(|| json!({ "spec": {} }));
     let attributes = &spec["spec"]["resourceAttributes"];
-    let text = |field: &str| {
-        attributes
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |field: &str| attributes.get(field).and_then(Value::as_str).unwrap_or_default();
     let allowed = match spec["spec"].get("nonResourceAttributes") {
         Some(path) => {
             let path = path.get("path").and_then(Value::as_str).unwrap_or_default();

@@ -33,11 +33,7 @@ pub(crate) fn apply(
 
     let mut draft = old.full_draft();
     let mut merged = Value::Object(std::mem::take(&mut draft));
-    merge(
-        resource.info().schema,
-        &mut merged,
-        &Value::Object(config.clone()),
-    );
+    merge(resource.info().schema, &mut merged, &Value::Object(config.clone()));
     if let Value::Object(members) = merged {
         draft = members;
     }
@@ -51,14 +47,11 @@ pub(crate) fn apply(
 
     // What the manager declared before and leaves out now goes, unless somebody else owns it too.
     let mut dropped =
-        managers
-            .iter()
-            .find(|entry| entry.is(manager))
-            .map_or_else(FieldSet::default, |mine| {
-                let mut dropped = mine.fields.clone();
-                dropped.subtract(&fields);
-                dropped
-            });
+        managers.iter().find(|entry| entry.is(manager)).map_or_else(FieldSet::default, |mine| {
+            let mut dropped = mine.fields.clone();
+            dropped.subtract(&fields);
+            dropped
+        });
     for entry in managers.iter().filter(|entry| !entry.is(manager)) {
         dropped.subtract(&entry.fields);
     }
@@ -80,13 +73,7 @@ pub(crate) fn first_managers(
 ) -> Vec<Entry> {
     let mut managers = Vec::new();
     let fields = managed_fields::applied(resource, config);
-    managed_fields::record_apply(
-        &mut managers,
-        resource,
-        manager,
-        fields,
-        &FieldSet::default(),
-    );
+    managed_fields::record_apply(&mut managers, resource, manager, fields, &FieldSet::default());
     managers
 }
 
@@ -98,12 +85,7 @@ fn refuse_conflicts(
     let mut conflicts: Vec<(String, Vec<String>)> = managers
         .iter()
         .filter(|entry| !entry.is(manager))
-        .map(|entry| {
-            (
-                entry.describe(),
-                entry.fields.intersection(contested).paths(),
-            )
-        })
+        .map(|entry| (entry.describe(), entry.fields.intersection(contested).paths()))
         .filter(|(_, paths)| !paths.is_empty())
         .collect();
     conflicts.sort();
@@ -121,10 +103,7 @@ fn refuse_conflicts(
     let message = match (causes.len(), conflicts.first()) {
         (_, None) => return Ok(()),
         (1, Some((owner, paths))) => {
-            format!(
-                "Apply failed with 1 conflict: conflict with {owner}: {}",
-                paths.concat()
-            )
+            format!("Apply failed with 1 conflict: conflict with {owner}: {}", paths.concat())
         }
         (count, _) => {
             let lines: Vec<String> = conflicts
@@ -151,11 +130,7 @@ fn merge(schema: &Schema, target: &mut Value, config: &Value) {
             };
             for (name, member) in members {
                 let below = schema.member(name).unwrap_or(&Schema::Any);
-                merge(
-                    below,
-                    into.entry(name.clone()).or_insert(Value::Null),
-                    member,
-                );
+                merge(below, into.entry(name.clone()).or_insert(Value::Null), member);
             }
         }
         (Schema::Keyed(key, item), Value::Array(items)) => {

@@ -46,28 +46,19 @@ impl Rule {
     /// A rule from string slices.
     pub fn new(verbs: &[&str], resources: &[&str]) -> Self {
         let own = |list: &[&str]| list.iter().map(|item| (*item).to_owned()).collect();
-        Self {
-            verbs: own(verbs),
-            resources: own(resources),
-        }
+        Self { verbs: own(verbs), resources: own(resources) }
     }
 }
 
 impl User {
     /// A user who may do everything.
     pub fn cluster_admin(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            access: Access::ClusterAdmin,
-        }
+        Self { name: name.into(), access: Access::ClusterAdmin }
     }
 
     /// A user with these rights and no others.
     pub fn with_rules(name: impl Into<String>, rules: Vec<Rule>) -> Self {
-        Self {
-            name: name.into(),
-            access: Access::Rules(rules),
-        }
+        Self { name: name.into(), access: Access::Rules(rules) }
     }
 
     /// Whether the user may do this to a resource (`plural` or `plural/subresource`).
@@ -100,14 +91,8 @@ impl Authentication {
         let Some(header) = header else {
             return Ok(User::with_rules(ANONYMOUS, Vec::new()));
         };
-        let token = header
-            .strip_prefix("Bearer ")
-            .map(str::trim)
-            .unwrap_or_default();
-        tokens
-            .get(token)
-            .cloned()
-            .ok_or_else(ApiError::unauthorized)
+        let token = header.strip_prefix("Bearer ").map(str::trim).unwrap_or_default();
+        tokens.get(token).cloned().ok_or_else(ApiError::unauthorized)
     }
 }
 

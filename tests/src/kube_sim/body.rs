@@ -20,11 +20,7 @@ pub(crate) struct SimBody(UnsyncBoxBody<Bytes, Dropped>);
 impl SimBody {
     /// A body that is there already.
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
-        Self(
-            Full::new(bytes.into())
-                .map_err(|never| match never {})
-                .boxed_unsync(),
-        )
+        Self(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync())
     }
 
     /// A body that comes in pieces.

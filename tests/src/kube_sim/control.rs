@@ -51,10 +51,7 @@ fn answer(
     query: &Query,
     body: &[u8],
 ) -> Result<Value, ApiError> {
-    let segments: Vec<&str> = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     match (method.as_str(), segments.as_slice()) {
         ("GET", ["faults"]) => Ok(faults(shared)),
         ("POST", ["faults"]) => {
@@ -67,10 +64,8 @@ fn answer(
                 .into_iter()
                 .map(|fault| serde_json::from_value(fault).map_err(unreadable))
                 .collect::<Result<_, _>>()?;
-            let ids: Vec<FaultId> = faults
-                .into_iter()
-                .map(|fault| shared.faults.add(fault))
-                .collect();
+            let ids: Vec<FaultId> =
+                faults.into_iter().map(|fault| shared.faults.add(fault)).collect();
             Ok(json!({ "ids": ids }))
         }
         ("DELETE", ["faults"]) => {
@@ -78,9 +73,7 @@ fn answer(
             Ok(json!({}))
         }
         ("DELETE", ["faults", id]) => {
-            let id = id
-                .parse()
-                .map_err(|_| ApiError::bad_request("a fault's id is a number"))?;
+            let id = id.parse().map_err(|_| ApiError::bad_request("a fault's id is a number"))?;
             if shared.faults.remove(FaultId(id)) {
                 Ok(json!({}))
             } else {
@@ -118,9 +111,7 @@ fn answer(
 
 fn faults(shared: &Shared) -> Value {
     let faults = shared.faults.list().into_iter();
-    faults
-        .map(|(id, fault)| json!({ "id": id, "fault": fault }))
-        .collect()
+    faults.map(|(id, fault)| json!({ "id": id, "fault": fault })).collect()
 }
 
 fn requests(shared: &Shared, query: &Query) -> Result<Value, ApiError> {
@@ -129,15 +120,11 @@ fn requests(shared: &Shared, query: &Query) -> Result<Value, ApiError> {
         .map(|verb| serde_json::from_value::<Verb>(verb.into()).map_err(unreadable))
         .transpose()?;
     let effective = query.flag("effective");
-    let records = shared
-        .log
-        .records(query.number("after").unwrap_or(0), |record| {
-            verb.is_none_or(|verb| record.verb == verb)
-                && query
-                    .get("name")
-                    .is_none_or(|name| record.name.as_deref() == Some(name))
-                && (!effective || record.effect.is_some())
-        });
+    let records = shared.log.records(query.number("after").unwrap_or(0), |record| {
+        verb.is_none_or(|verb| record.verb == verb)
+            && query.get("name").is_none_or(|name| record.name.as_deref() == Some(name))
+            && (!effective || record.effect.is_some())
+    });
     Ok(json!(records))
 }
 

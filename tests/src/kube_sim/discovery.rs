@@ -36,15 +36,15 @@ pub(crate) fn page(path: &str) -> Page {
             "groups": GROUPS.iter().map(|group| group_value(group)).collect::<Vec<_>>(),
         })),
         path => match path.strip_prefix("/apis/").map(|rest| rest.split_once('/')) {
-            Some(None) => GROUPS
-                .iter()
-                .find(|group| path.ends_with(&format!("/{group}")))
-                .map_or(Page::Missing, |group| {
+            Some(None) => GROUPS.iter().find(|group| path.ends_with(&format!("/{group}"))).map_or(
+                Page::Missing,
+                |group| {
                     let mut value = group_value(group);
                     value["kind"] = "APIGroup".into();
                     value["apiVersion"] = "v1".into();
                     Page::Json(value)
-                }),
+                },
+            ),
             Some(Some((group, "v1"))) => resources(group),
             _ => Page::Missing,
         },

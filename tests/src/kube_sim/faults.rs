@@ -122,10 +122,7 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            inner: Mutex::default(),
-        }
+        Self { seed, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -137,12 +134,7 @@ impl Faults {
         let mut inner = self.lock();
         inner.next_id += 1;
         let id = FaultId(inner.next_id);
-        inner.active.push(Active {
-            id,
-            fault,
-            met: 0,
-            met_by_name: HashMap::new(),
-        });
+        inner.active.push(Active { id, fault, met: 0, met_by_name: HashMap::new() });
         id
     }
 
@@ -161,11 +153,7 @@ impl Faults {
 
     /// The faults in force.
     pub(crate) fn list(&self) -> Vec<(FaultId, Fault)> {
-        self.lock()
-            .active
-            .iter()
-            .map(|active| (active.id, active.fault.clone()))
-            .collect()
+        self.lock().active.iter().map(|active| (active.id, active.fault.clone())).collect()
     }
 
     /// What happens to a request. Delays add up; the first action that hits is the one.
@@ -183,11 +171,7 @@ impl Faults {
                 None => active.met_by_name.entry(name.to_owned()).or_default(),
             };
             *of_object += 1;
-            let counted = if active.fault.per_object {
-                *of_object
-            } else {
-                active.met
-            };
+            let counted = if active.fault.per_object { *of_object } else { active.met };
             let draw = |salt: u64| unit(self.seed, salt, active.id, name, *of_object);
             if !active.fault.when.hits(counted, || draw(1)) {
                 continue;
@@ -196,11 +180,7 @@ impl Faults {
             decision.delay += Duration::from_millis(active.fault.latency_ms);
             decision.delay += Duration::from_micros(jitter as u64);
             if decision.action.is_none() {
-                decision.action = active
-                    .fault
-                    .action
-                    .clone()
-                    .map(|action| (active.id, action));
+                decision.action = active.fault.action.clone().map(|action| (active.id, action));
             }
         }
         decision
@@ -211,22 +191,12 @@ impl Fault {
     /// A fault that only delays.
     pub fn latency(latency: Duration) -> Self {
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            latency_ms,
-            ..Self::default()
-        }
+        Self { latency_ms, ..Self::default() }
     }
 
     /// A fault that answers writes to nodes with a status code.
     pub fn patch_status(name: impl Into<String>, code: u16) -> Self {
-        Self::patch(
-            name,
-            FaultAction::Status {
-                code,
-                retry_after_seconds: None,
-                message: None,
-            },
-        )
+        Self::patch(name, FaultAction::Status { code, retry_after_seconds: None, message: None })
     }
 
     /// A fault that does something to patches of nodes.
@@ -254,14 +224,10 @@ impl Fault {
 
     fn concerns(&self, subject: Subject<'_>) -> bool {
         let name = self.name.as_deref().is_none_or(|glob| {
-            subject
-                .name
-                .is_some_and(|name| matches_glob(glob.as_bytes(), name.as_bytes()))
+            subject.name.is_some_and(|name| matches_glob(glob.as_bytes(), name.as_bytes()))
         });
-        let resource = self
-            .resource
-            .as_deref()
-            .is_none_or(|wanted| subject.resource == Some(wanted));
+        let resource =
+            self.resource.as_deref().is_none_or(|wanted| subject.resource == Some(wanted));
         name && resource && (self.verbs.is_empty() || self.verbs.contains(&subject.verb))
     }
 }
@@ -313,11 +279,7 @@ mod tests {
     use super::*;
 
     fn patch(name: &str) -> Subject<'_> {
-        Subject {
-            verb: Verb::Patch,
-            resource: Some("nodes"),
-            name: Some(name),
-        }
+        Subject { verb: Verb::Patch, resource: Some("nodes"), name: Some(name) }
     }
 
     #[test]
@@ -346,19 +308,12 @@ mod tests {
     #[test]
     fn faults_match_by_glob_verb_and_count() {
         let faults = Faults::new(0);
-        faults.add(
-            Fault::patch_status("node-?1*", 409)
-                .when(When::First(1))
-                .per_object(),
-        );
+        faults.add(Fault::patch_status("node-?1*", 409).when(When::First(1)).per_object());
         assert!(faults.decide(patch("node-01")).action.is_some());
         assert!(faults.decide(patch("node-01")).action.is_none());
         assert!(faults.decide(patch("node-11x")).action.is_some());
         assert!(faults.decide(patch("node-02")).action.is_none());
-        let get = Subject {
-            verb: Verb::Get,
-            ..patch("node-21")
-        };
+        let get = Subject { verb: Verb::Get, ..patch("node-21") };
         assert!(faults.decide(get).action.is_none());
     }
 

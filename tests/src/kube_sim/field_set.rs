@@ -15,10 +15,7 @@ pub(crate) struct FieldSet {
 
 impl FieldSet {
     fn leaf() -> Self {
-        Self {
-            here: true,
-            children: BTreeMap::new(),
-        }
+        Self { here: true, children: BTreeMap::new() }
     }
 
     /// Reads `fieldsV1`.
@@ -83,10 +80,7 @@ impl FieldSet {
     pub(crate) fn union(&mut self, other: &FieldSet) {
         self.here |= other.here;
         for (element, child) in &other.children {
-            self.children
-                .entry(element.clone())
-                .or_default()
-                .union(child);
+            self.children.entry(element.clone()).or_default().union(child);
         }
     }
 
@@ -103,10 +97,7 @@ impl FieldSet {
     }
 
     pub(crate) fn intersection(&self, other: &FieldSet) -> FieldSet {
-        let mut common = FieldSet {
-            here: self.here && other.here,
-            children: BTreeMap::new(),
-        };
+        let mut common = FieldSet { here: self.here && other.here, children: BTreeMap::new() };
         for (element, child) in &self.children {
             if let Some(theirs) = other.children.get(element) {
                 common.insert(element.clone(), child.intersection(theirs));
@@ -131,10 +122,8 @@ impl FieldSet {
                 Some(("f", name)) => format!(".{name}"),
                 Some(("k", key)) => {
                     let key: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
-                    let terms: Vec<String> = key
-                        .iter()
-                        .map(|(name, value)| format!("{name}={value}"))
-                        .collect();
+                    let terms: Vec<String> =
+                        key.iter().map(|(name, value)| format!("{name}={value}")).collect();
                     format!("[{}]", terms.join(","))
                 }
                 Some((_, value)) => format!("[={value}]"),
@@ -233,13 +222,7 @@ pub(crate) fn diff(schema: &Schema, old: Option<&Value>, new: Option<&Value>) ->
                 .collect();
             for name in names {
                 let below = schema.member(name).unwrap_or(&Schema::Any);
-                descend(
-                    format!("f:{name}"),
-                    below,
-                    member(old, name),
-                    member(new, name),
-                    false,
-                );
+                descend(format!("f:{name}"), below, member(old, name), member(new, name), false);
             }
             if !matches!(schema, Schema::Struct(_)) {
                 result.changed.here = old.is_none();
@@ -259,13 +242,7 @@ pub(crate) fn diff(schema: &Schema, old: Option<&Value>, new: Option<&Value>) ->
                 let mut name = Map::new();
                 name.insert((*key).to_owned(), wanted.clone());
                 let element = format!("k:{}", Value::Object(name));
-                descend(
-                    element,
-                    below,
-                    item(old, key, wanted),
-                    item(new, key, wanted),
-                    true,
-                );
+                descend(element, below, item(old, key, wanted), item(new, key, wanted), true);
             }
             result.changed.here = old.is_none();
             result.removed.here = new.is_none();
@@ -295,10 +272,7 @@ fn member<'a>(value: Option<&'a Value>, name: &str) -> Option<&'a Value> {
 }
 
 fn item<'a>(value: Option<&'a Value>, key: &str, wanted: &Value) -> Option<&'a Value> {
-    value?
-        .as_array()?
-        .iter()
-        .find(|item| item.get(key) == Some(wanted))
+    value?.as_array()?.iter().find(|item| item.get(key) == Some(wanted))
 }
 
 /// The fields that an applied configuration names: leaves only, no structures around them.
@@ -318,10 +292,7 @@ pub(crate) fn leaves(schema: &Schema, value: &Value) -> FieldSet {
         (Schema::Keyed(key, item), Value::Array(items)) => {
             for value in items {
                 let mut name = Map::new();
-                name.insert(
-                    (*key).to_owned(),
-                    value.get(key).cloned().unwrap_or_default(),
-                );
+                name.insert((*key).to_owned(), value.get(key).cloned().unwrap_or_default());
                 let mut below = leaves(item, value);
                 below.here = true;
                 set.insert(format!("k:{}", Value::Object(name)), below);

@@ -36,23 +36,13 @@ impl Filter {
                 plural = info.plural,
             )));
         }
-        Ok(Self {
-            namespace: path.namespace.clone(),
-            name: path.name.clone(),
-            labels,
-            fields,
-        })
+        Ok(Self { namespace: path.namespace.clone(), name: path.name.clone(), labels, fields })
     }
 
     /// Whether an object belongs to the answer.
     pub(crate) fn matches(&self, object: &Object) -> bool {
-        self.namespace
-            .as_deref()
-            .is_none_or(|namespace| namespace == object.namespace())
-            && self
-                .name
-                .as_deref()
-                .is_none_or(|name| name == object.name())
+        self.namespace.as_deref().is_none_or(|namespace| namespace == object.namespace())
+            && self.name.as_deref().is_none_or(|name| name == object.name())
             && self.labels.matches(object)
             && self.fields.matches(object)
     }

@@ -62,10 +62,7 @@ struct Outcome {
 
 impl Call {
     fn header(&self, name: header::HeaderName) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     fn object(&self) -> Result<Map<String, Value>, ApiError> {
@@ -94,21 +91,9 @@ pub(crate) async fn handle(
             return Ok(failure(&error));
         }
     };
-    let call = Call {
-        method: parts.method,
-        path,
-        query,
-        headers: parts.headers,
-        body,
-    };
+    let call = Call { method: parts.method, path, query, headers: parts.headers, body };
     if let Some(rest) = call.path.strip_prefix("/sim/") {
-        return Ok(control::handle(
-            &shared,
-            &call.method,
-            rest,
-            &call.query,
-            &call.body,
-        ));
+        return Ok(control::handle(&shared, &call.method, rest, &call.query, &call.body));
     }
 
     let target = route::parse(&call.path);
@@ -128,48 +113,30 @@ pub(crate) async fn handle(
     let started = Started {
         at_micros,
         method: call.method.to_string(),
-        path: parts
-            .uri
-            .path_and_query()
-            .map_or("/", |path| path.as_str())
-            .to_owned(),
+        path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
         user_agent: call.header(header::USER_AGENT).to_owned(),
         verb,
         resource: resource_path.map(|path| path.resource.info().plural),
         name,
     };
 
-    let subject = Subject {
-        verb,
-        resource: started.resource,
-        name: started.name.as_deref(),
-    };
+    let subject = Subject { verb, resource: started.resource, name: started.name.as_deref() };
     let decision = shared.faults.decide(subject);
     if !decision.delay.is_zero() {
         tokio::time::sleep(decision.delay).await;
     }
     let mut lose_answer = false;
     if let Some((_, action)) = decision.action {
-        let unanswered = |fault| Finished {
-            fault: Some(fault),
-            ..Finished::default()
-        };
+        let unanswered = |fault| Finished { fault: Some(fault), ..Finished::default() };
         match action {
-            FaultAction::Status {
-                code,
-                retry_after_seconds,
-                message,
-            } => {
+            FaultAction::Status { code, retry_after_seconds, message } => {
                 let resource = resource_path.map(|path| path.resource);
                 let name = started.name.as_deref();
                 let mut error = ApiError::simulated(code, resource, name, retry_after_seconds);
                 if let Some(message) = message {
                     error.message = message;
                 }
-                let finished = Finished {
-                    status: error.code,
-                    ..unanswered("status")
-                };
+                let finished = Finished { status: error.code, ..unanswered("status") };
                 shared.log.record(started, finished);
                 return Ok(failure(&error));
             }
@@ -197,11 +164,7 @@ pub(crate) async fn handle(
         change: outcome.change,
     };
     shared.log.record(started, finished);
-    if lose_answer {
-        Err(Dropped)
-    } else {
-        Ok(response)
-    }
+    if lose_answer { Err(Dropped) } else { Ok(response) }
 }
 
 fn answer(
@@ -211,10 +174,7 @@ fn answer(
     verb: Verb,
     outcome: &mut Outcome,
 ) -> Result<Response<SimBody>, ApiError> {
-    let credentials = call
-        .headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok());
+    let credentials = call.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let user = shared.authentication.user(credentials)?;
     match target {
         Target::Resource(path) => {
@@ -280,9 +240,8 @@ fn resource(
         }
         Verb::Update => {
             let body = call.object()?;
-            let revision = body
-                .get("metadata")
-                .and_then(|metadata| metadata.get("resourceVersion"));
+            let revision =
+                body.get("metadata").and_then(|metadata| metadata.get("resourceVersion"));
             outcome.precondition = revision.and_then(Value::as_str).map(str::to_owned);
             write::replace(store, path, body, &options(false)?)?
         }
@@ -294,9 +253,7 @@ fn resource(
         }
         Verb::Delete => {
             let body = call.object()?;
-            let in_body = body
-                .get("dryRun")
-                .is_some_and(|list| list.to_string().contains("All"));
+            let in_body = body.get("dryRun").is_some_and(|list| list.to_string().contains("All"));
             let dry_run = options(false)?.dry_run || in_body;
             let change = write::delete(store, path, &body, dry_run)?;
             let deleted = deleted(path, &change);
@@ -306,11 +263,7 @@ fn resource(
         Verb::DeleteCollection => return Err(ApiError::method_not_allowed()),
     };
     let status = if written.created { 201 } else { 200 };
-    let body = written
-        .change
-        .after
-        .as_ref()
-        .map(|object| read::encode(object, rendering));
+    let body = written.change.after.as_ref().map(|object| read::encode(object, rendering));
     let mut response = json(status, body.unwrap_or_default());
     for warning in &written.warnings {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
@@ -349,16 +302,11 @@ fn deleted(path: &ResourcePath, change: &Change) -> Value {
 /// The answer to a failed request.
 pub(crate) fn failure(error: &ApiError) -> Response<SimBody> {
     let body = error.body();
-    let retry_after = error
-        .details
-        .as_ref()
-        .and_then(|details| details.get("retryAfterSeconds"));
+    let retry_after = error.details.as_ref().and_then(|details| details.get("retryAfterSeconds"));
     let retry_after = retry_after.and_then(Value::as_u64);
     let mut response = json(error.code, body.to_string());
     if let Some(seconds) = retry_after {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, seconds.into());
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
@@ -378,9 +326,6 @@ fn respond(status: u16, content_type: &'static str, body: SimBody) -> Response<S
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, private"),
-    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }

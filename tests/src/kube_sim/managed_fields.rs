@@ -125,28 +125,16 @@ impl Entry {
 
 /// Reads the list of an object.
 pub(crate) fn read(object: &Object) -> Vec<Entry> {
-    let list = object
-        .metadata()
-        .get("managedFields")
-        .and_then(Value::as_array);
-    list.into_iter()
-        .flatten()
-        .filter_map(Entry::from_json)
-        .collect()
+    let list = object.metadata().get("managedFields").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Entry::from_json).collect()
 }
 
 /// Writes the list into new metadata; applied entries first, then by time and name.
 pub(crate) fn write(metadata: &mut Map<String, Value>, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.fields.is_empty());
+    let applied = |entry: &Entry| entry.operation == Operation::Apply;
     entries.sort_by(|a, b| {
-        let key = |e: &Entry| {
-            (
-                e.operation == Operation::Update,
-                e.time.clone(),
-                e.manager.clone(),
-            )
-        };
-        key(a).cmp(&key(b))
+        applied(b).cmp(&applied(a)).then_with(|| (&a.time, &a.manager).cmp(&(&b.time, &b.manager)))
     });
     if entries.is_empty() {
         metadata.remove("managedFields");
@@ -179,11 +167,7 @@ pub(crate) fn changes(resource: Resource, old: Option<&Object>, new: &Draft) -> 
         let before = match old {
             Some(old) => old.section(section).map(Cow::Borrowed),
             // A new object starts from empty structures, not from nothing.
-            None => schema
-                .decode(Value::Null, "", &mut Vec::new())
-                .ok()
-                .flatten()
-                .map(Cow::Owned),
+            None => schema.decode(Value::Null, "", &mut Vec::new()).ok().flatten().map(Cow::Owned),
         };
         let below = field_set::diff(schema, before.as_deref(), Some(value));
         total.changed.insert_field(section, below.changed);

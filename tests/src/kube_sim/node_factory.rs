@@ -11,11 +11,7 @@ const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 /// in every run but for its UIDs.
 pub(crate) fn node(name: &str, number: usize) -> Map<String, Value> {
     let zone = ZONES[number % ZONES.len()];
-    let role = if number <= 3 && number > 0 {
-        "control-plane"
-    } else {
-        "worker"
-    };
+    let role = if number <= 3 && number > 0 { "control-plane" } else { "worker" };
     let created = clock::format(
         jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * (1 + number as i64 % 90)),
     );
@@ -118,10 +114,5 @@ pub(crate) fn name(number: usize) -> String {
 }
 
 fn address(number: usize) -> String {
-    format!(
-        "10.{}.{}.{}",
-        number / 62_500 % 128,
-        number / 250 % 250,
-        1 + number % 250
-    )
+    format!("10.{}.{}.{}", number / 62_500 % 128, number / 250 % 250, 1 + number % 250)
 }

@@ -37,11 +37,7 @@ pub(crate) struct Object {
 impl Object {
     /// Makes the first version of an object.
     pub(crate) fn new(resource: Resource, revision: u64, draft: Draft) -> Self {
-        let empty = Self {
-            resource,
-            revision,
-            sections: Vec::new(),
-        };
+        let empty = Self { resource, revision, sections: Vec::new() };
         empty.with(revision, draft)
     }
 
@@ -64,11 +60,7 @@ impl Object {
         let replaced = draft.into_iter().filter(|(_, value)| !value.is_null());
         sections.extend(replaced.map(|(name, value)| (name, Section::new(value))));
         sections[1..].sort_by(|a, b| a.0.cmp(&b.0));
-        Self {
-            resource: self.resource,
-            revision,
-            sections,
-        }
+        Self { resource: self.resource, revision, sections }
     }
 
     /// The same content under another revision: what a watch shows for an object that is gone.
@@ -88,10 +80,7 @@ impl Object {
 
     /// A top-level member.
     pub(crate) fn section(&self, name: &str) -> Option<&Value> {
-        self.sections
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, section)| &section.value)
+        self.sections.iter().find(|(key, _)| key == name).map(|(_, section)| &section.value)
     }
 
     /// The metadata.
@@ -100,10 +89,7 @@ impl Object {
     }
 
     fn text(&self, field: &str) -> &str {
-        self.metadata()
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.metadata().get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// The name.
@@ -126,20 +112,25 @@ impl Object {
         self.metadata().get("labels")?.get(key)?.as_str()
     }
 
-    /// Copies of the named sections, as far as the object has them.
+    /// Copies of the named sections, as far as the object has them, for a change. The managed fields
+    /// are left out: they are the larger part of the metadata, and no client changes them.
     pub(crate) fn draft<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Draft {
-        names
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), self.section(name)?.clone())))
-            .collect()
+        let copy = |name: &str| match (name, self.section(name)?) {
+            ("metadata", Value::Object(metadata)) => Some(
+                metadata
+                    .iter()
+                    .filter(|(field, _)| *field != "managedFields")
+                    .map(|(field, value)| (field.clone(), value.clone()))
+                    .collect(),
+            ),
+            (_, section) => Some(section.clone()),
+        };
+        names.into_iter().filter_map(|name| Some((name.to_owned(), copy(name)?))).collect()
     }
 
     /// Copies of all sections.
     pub(crate) fn full_draft(&self) -> Draft {
-        self.sections
-            .iter()
-            .map(|(name, section)| (name.clone(), section.value.clone()))
-            .collect()
+        self.sections.iter().map(|(name, section)| (name.clone(), section.value.clone())).collect()
     }
 
     /// The whole object as a value.
@@ -184,11 +175,8 @@ impl Object {
 
     /// How many bytes [`Object::write`] appends, or a few more.
     pub(crate) fn encoded_len(&self) -> usize {
-        let sections: usize = self
-            .sections
-            .iter()
-            .map(|(name, section)| name.len() + section.json.len() + 4)
-            .sum();
+        let sections: usize =
+            self.sections.iter().map(|(name, section)| name.len() + section.json.len() + 4).sum();
         sections + 64
     }
 }

@@ -73,18 +73,12 @@ impl Patch {
                 let mut draft = Value::Object(touched(old, patch));
                 // Cloning the patch is cheap beside cloning what it changes.
                 json_patch::merge(&mut draft, &Value::Object(patch.clone()));
-                Ok(into_draft(
-                    draft,
-                    patch.keys().filter(|name| old.section(name).is_some()),
-                ))
+                Ok(into_draft(draft, patch.keys().filter(|name| old.section(name).is_some())))
             }
             Self::Strategic(patch) => {
                 let mut draft = Value::Object(touched(old, patch));
                 strategic(old.resource().info().schema, &mut draft, patch);
-                Ok(into_draft(
-                    draft,
-                    patch.keys().filter(|name| old.section(name).is_some()),
-                ))
+                Ok(into_draft(draft, patch.keys().filter(|name| old.section(name).is_some())))
             }
             Self::Apply(_) => Err(ApiError::unsupported_media_type()),
         }
@@ -97,10 +91,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
 }
 
 fn touched(old: &Object, patch: &Map<String, Value>) -> Draft {
-    let others = patch
-        .keys()
-        .map(String::as_str)
-        .filter(|name| *name != "metadata");
+    let others = patch.keys().map(String::as_str).filter(|name| *name != "metadata");
     old.draft(std::iter::once("metadata").chain(others))
 }
 
@@ -158,17 +149,13 @@ fn strategic(schema: &Schema, target: &mut Value, patch: &Map<String, Value>) {
                 strategic(below, member, change);
             }
             (Value::Array(change), Schema::Keyed(key, item)) => {
-                let member = members
-                    .entry(name.clone())
-                    .or_insert_with(|| Value::Array(vec![]));
+                let member = members.entry(name.clone()).or_insert_with(|| Value::Array(vec![]));
                 if let Some(items) = member.as_array_mut() {
                     merge_items(key, item, items, change);
                 }
             }
             (Value::Array(change), Schema::Set) => {
-                let member = members
-                    .entry(name.clone())
-                    .or_insert_with(|| Value::Array(vec![]));
+                let member = members.entry(name.clone()).or_insert_with(|| Value::Array(vec![]));
                 if let Some(items) = member.as_array_mut() {
                     for item in change {
                         if !items.contains(item) {

@@ -28,10 +28,7 @@ impl Query {
     /// Every value of a parameter.
     pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         let name = name.to_owned();
-        self.parameters
-            .iter()
-            .filter(move |(key, _)| *key == name)
-            .map(|(_, value)| value.as_str())
+        self.parameters.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value.as_str())
     }
 
     /// A boolean parameter.

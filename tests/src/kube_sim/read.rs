@@ -48,11 +48,7 @@ impl Continue {
     }
 
     fn encode(revision: i64, start: String) -> String {
-        let token = Self {
-            v: "meta.k8s.io/v1".to_owned(),
-            rv: revision,
-            start,
-        };
+        let token = Self { v: "meta.k8s.io/v1".to_owned(), rv: revision, start };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 }
@@ -65,9 +61,8 @@ pub(crate) fn get(
 ) -> Result<Vec<u8>, ApiError> {
     let name = path.name.as_deref().unwrap_or_default();
     let key = store::key(path.namespace.as_deref(), name);
-    let object = store
-        .get(path.resource, &key)
-        .ok_or_else(|| ApiError::not_found(path.resource, name))?;
+    let object =
+        store.get(path.resource, &key).ok_or_else(|| ApiError::not_found(path.resource, name))?;
     Ok(encode(&object, rendering))
 }
 
@@ -105,10 +100,7 @@ pub(crate) fn list(
         })
         .collect();
 
-    let limit = query
-        .number("limit")
-        .and_then(|limit| usize::try_from(limit).ok())
-        .unwrap_or(0);
+    let limit = query.number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
     let mut metadata = json!({ "resourceVersion": revision.to_string() });
     if limit > 0 && page.len() > limit {
         let remaining = page.len() - limit;
@@ -122,9 +114,7 @@ pub(crate) fn list(
         }
     }
     if let Rendering::Table(include) = rendering {
-        return Ok(table::render(path.resource, &page, metadata, include, true)
-            .to_string()
-            .into());
+        return Ok(table::render(path.resource, &page, metadata, include, true).to_string().into());
     }
 
     let info = path.resource.info();
@@ -194,10 +184,7 @@ pub(crate) fn parse_revision(query: &Query) -> Result<Option<u64>, ApiError> {
 
 /// The answer to a revision that is compacted.
 pub(crate) fn too_old(revision: u64, expired: Expired) -> ApiError {
-    ApiError::expired(format!(
-        "too old resource version: {revision} ({})",
-        expired.oldest
-    ))
+    ApiError::expired(format!("too old resource version: {revision} ({})", expired.oldest))
 }
 
 fn too_large(revision: u64, current: u64) -> ApiError {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{clock, object::Object, route::Verb, store::Change};
@@ -42,7 +42,7 @@ pub struct RequestRecord {
 }
 
 /// The stored outcome of a write.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Effect {
     /// The new resource version; of a deletion the last one.
     pub resource_version: String,
@@ -92,13 +92,17 @@ pub(crate) struct Finished {
     pub(crate) change: Option<Change>,
 }
 
-/// Versions are kept as they are and only turned into labels and taints when somebody asks.
+/// What the log keeps of a request.
 #[derive(Debug, Clone)]
 struct Entry {
     seq: u64,
     duration_micros: u64,
     started: Started,
-    finished: Finished,
+    status: u16,
+    precondition: Option<String>,
+    fault: Option<&'static str>,
+    /// An [`Effect`] as JSON. The versions themselves would keep ten times the memory alive.
+    effect: Option<Box<[u8]>>,
 }
 
 #[derive(Debug, Default)]
@@ -117,10 +121,7 @@ pub(crate) struct RequestLog {
 
 impl RequestLog {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            inner: Mutex::default(),
-        }
+        Self { capacity, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -128,8 +129,10 @@ impl RequestLog {
     }
 
     /// Adds a request.
-    pub(crate) fn record(&self, started: Started, mut finished: Finished) {
-        finished.change = finished.change.filter(|change| change.effective);
+    pub(crate) fn record(&self, started: Started, finished: Finished) {
+        let change = finished.change.filter(|change| change.effective);
+        let effect = change.as_ref().and_then(Effect::of);
+        let effect = effect.and_then(|effect| serde_json::to_vec(&effect).ok()).map(Vec::into);
         let duration_micros = clock::unix_micros().saturating_sub(started.at_micros);
         let mut inner = self.lock();
         inner.next += 1;
@@ -149,7 +152,7 @@ impl RequestLog {
             if started.verb == Verb::Patch {
                 count(&mut summary.patches);
             }
-            if finished.change.is_some() {
+            if change.is_some() {
                 count(&mut summary.effective_writes);
             }
         }
@@ -157,7 +160,10 @@ impl RequestLog {
             seq,
             duration_micros,
             started,
-            finished,
+            status: finished.status,
+            precondition: finished.precondition,
+            fault: finished.fault,
+            effect,
         });
         if inner.entries.len() > self.capacity {
             inner.entries.pop_front();
@@ -172,18 +178,9 @@ impl RequestLog {
     ) -> Vec<RequestRecord> {
         let entries: Vec<Entry> = {
             let inner = self.lock();
-            inner
-                .entries
-                .iter()
-                .filter(|entry| entry.seq > after)
-                .cloned()
-                .collect()
+            inner.entries.iter().filter(|entry| entry.seq > after).cloned().collect()
         };
-        entries
-            .into_iter()
-            .map(RequestRecord::from)
-            .filter(wanted)
-            .collect()
+        entries.into_iter().map(RequestRecord::from).filter(wanted).collect()
     }
 
     /// The counts.
@@ -201,12 +198,7 @@ impl RequestLog {
 
 impl From<Entry> for RequestRecord {
     fn from(entry: Entry) -> Self {
-        let Entry {
-            seq,
-            duration_micros,
-            started,
-            finished,
-        } = entry;
+        let Entry { seq, duration_micros, started, status, precondition, fault, effect } = entry;
         Self {
             seq,
             at_micros: started.at_micros,
@@ -217,10 +209,10 @@ impl From<Entry> for RequestRecord {
             verb: started.verb,
             resource: started.resource.map(str::to_owned),
             name: started.name,
-            precondition: finished.precondition,
-            status: finished.status,
-            fault: finished.fault.map(str::to_owned),
-            effect: finished.change.as_ref().and_then(Effect::of),
+            precondition,
+            status,
+            fault: fault.map(str::to_owned),
+            effect: effect.and_then(|effect| serde_json::from_slice(&effect).ok()),
         }
     }
 }
@@ -239,12 +231,7 @@ impl Effect {
 }
 
 fn view(object: &Object) -> Value {
-    let spec = |field: &str| {
-        object
-            .section("spec")
-            .and_then(|spec| spec.get(field))
-            .cloned()
-    };
+    let spec = |field: &str| object.section("spec").and_then(|spec| spec.get(field)).cloned();
     let metadata = |field: &str| object.metadata().get(field).cloned();
     json!({
         "labels": metadata("labels").unwrap_or_else(|| json!({})),

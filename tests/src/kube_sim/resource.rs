@@ -134,13 +134,8 @@ static LEASES: Info = Info {
 
 impl Resource {
     /// Every kind, in the order of the discriminants.
-    pub(crate) const ALL: [Resource; 5] = [
-        Self::Nodes,
-        Self::Pods,
-        Self::Namespaces,
-        Self::Events,
-        Self::Leases,
-    ];
+    pub(crate) const ALL: [Resource; 5] =
+        [Self::Nodes, Self::Pods, Self::Namespaces, Self::Events, Self::Leases];
 
     /// The facts about this kind.
     pub(crate) fn info(self) -> &'static Info {

@@ -82,11 +82,8 @@ pub(crate) enum Target {
 
 /// Reads a path.
 pub(crate) fn parse(path: &str) -> Target {
-    let segments: Vec<String> = path
-        .split('/')
-        .filter(|s| !s.is_empty())
-        .map(query::decode)
-        .collect();
+    let segments: Vec<String> =
+        path.split('/').filter(|s| !s.is_empty()).map(query::decode).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
@@ -102,12 +99,12 @@ pub(crate) fn parse(path: &str) -> Target {
         ["namespaces", name, sub @ ("status" | "finalize")] => {
             found("namespaces").map(|resource| (resource, None, Some(*name), Some(*sub)))
         }
-        ["namespaces", namespace, plural, more @ ..] if more.len() <= 2 => found(plural)
-            .filter(|resource| resource.info().namespaced)
-            .map(|resource| {
+        ["namespaces", namespace, plural, more @ ..] if more.len() <= 2 => {
+            found(plural).filter(|resource| resource.info().namespaced).map(|resource| {
                 let (name, sub) = (more.first().copied(), more.get(1).copied());
                 (resource, Some(*namespace), name, sub)
-            }),
+            })
+        }
         [plural, more @ ..] if more.len() <= 2 => found(plural)
             .filter(|resource| !resource.info().namespaced || more.is_empty())
             .map(|resource| (resource, None, more.first().copied(), more.get(1).copied())),

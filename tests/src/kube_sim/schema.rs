@@ -74,12 +74,8 @@ const METADATA: Schema = Struct(&[
     ("managedFields", Any),
 ]);
 
-const TAINT: Schema = Struct(&[
-    ("key", KeptText),
-    ("value", Text),
-    ("effect", KeptText),
-    ("timeAdded", Text),
-]);
+const TAINT: Schema =
+    Struct(&[("key", KeptText), ("value", Text), ("effect", KeptText), ("timeAdded", Text)]);
 
 const CONDITION: Schema = Struct(&[
     ("type", KeptText),
@@ -113,17 +109,8 @@ pub(crate) static NODE: Schema = Struct(&[
             ("allocatable", Schema::Map(&Quantity)),
             ("phase", Text),
             ("conditions", Keyed("type", &CONDITION)),
-            (
-                "addresses",
-                Keyed(
-                    "type",
-                    &Struct(&[("type", KeptText), ("address", KeptText)]),
-                ),
-            ),
-            (
-                "daemonEndpoints",
-                Struct(&[("kubeletEndpoint", Struct(&[("Port", KeptNumber)]))]),
-            ),
+            ("addresses", Keyed("type", &Struct(&[("type", KeptText), ("address", KeptText)]))),
+            ("daemonEndpoints", Struct(&[("kubeletEndpoint", Struct(&[("Port", KeptNumber)]))])),
             (
                 "nodeInfo",
                 Struct(&[
@@ -140,13 +127,7 @@ pub(crate) static NODE: Schema = Struct(&[
                     ("swap", Any),
                 ]),
             ),
-            (
-                "images",
-                Atomic(&Optional(&[
-                    ("names", Atomic(&KeptText)),
-                    ("sizeBytes", Number),
-                ])),
-            ),
+            ("images", Atomic(&Optional(&[("names", Atomic(&KeptText)), ("sizeBytes", Number)]))),
             ("volumesInUse", Atomic(&KeptText)),
             ("volumesAttached", Any),
             ("config", Any),
@@ -181,10 +162,7 @@ pub(crate) static ACCESS_REVIEW: Schema = Struct(&[(
                 ("labelSelector", Any),
             ]),
         ),
-        (
-            "nonResourceAttributes",
-            Optional(&[("path", Text), ("verb", Text)]),
-        ),
+        ("nonResourceAttributes", Optional(&[("path", Text), ("verb", Text)])),
     ]),
 )]);
 
@@ -201,15 +179,11 @@ impl Schema {
     /// The type of a member, if this is something with members and knows it.
     pub(crate) fn member(&self, name: &str) -> Option<&Schema> {
         match self {
-            Struct(fields) | Optional(fields) => fields
-                .iter()
-                .find(|(field, _)| *field == name)
-                .map(|(_, schema)| schema),
+            Struct(fields) | Optional(fields) => {
+                fields.iter().find(|(field, _)| *field == name).map(|(_, schema)| schema)
+            }
             Open(fields) => Some(
-                fields
-                    .iter()
-                    .find(|(field, _)| *field == name)
-                    .map_or(&Any, |(_, schema)| schema),
+                fields.iter().find(|(field, _)| *field == name).map_or(&Any, |(_, schema)| schema),
             ),
             Schema::Map(item) => Some(item),
             _ => None,
@@ -324,11 +298,7 @@ fn decode_items(
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 fn json_type(value: &Value) -> &'static str {

@@ -28,11 +28,7 @@ enum Test {
 impl LabelSelector {
     /// Parses the text of a `labelSelector` parameter.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        Parser {
-            tokens: tokens(text),
-            position: 0,
-        }
-        .parse()
+        Parser { tokens: tokens(text), position: 0 }.parse()
     }
 
     /// Whether everything matches.
@@ -105,10 +101,7 @@ struct Parser {
 
 impl Parser {
     fn peek(&self) -> Token {
-        self.tokens
-            .get(self.position)
-            .cloned()
-            .unwrap_or(Token::End)
+        self.tokens.get(self.position).cloned().unwrap_or(Token::End)
     }
 
     fn next(&mut self) -> Token {
@@ -168,16 +161,10 @@ impl Parser {
             return Err(format!("key: Invalid value: {}: {error}", quote(&key)));
         }
         if negated {
-            return Ok(Requirement {
-                key,
-                test: Test::Missing,
-            });
+            return Ok(Requirement { key, test: Test::Missing });
         }
         if matches!(self.peek(), Token::End | Token::Symbol(",")) {
-            return Ok(Requirement {
-                key,
-                test: Test::Exists,
-            });
+            return Ok(Requirement { key, test: Test::Exists });
         }
         let operator = self.next();
         let test = match operator.text() {
@@ -194,16 +181,10 @@ impl Parser {
                         quote(&value)
                     )
                 })?;
-                if operator.text() == ">" {
-                    Test::Greater(bound)
-                } else {
-                    Test::Less(bound)
-                }
+                if operator.text() == ">" { Test::Greater(bound) } else { Test::Less(bound) }
             }
             found => {
-                return Err(format!(
-                    "found '{found}', expected: in, notin, =, ==, !=, gt, lt"
-                ));
+                return Err(format!("found '{found}', expected: in, notin, =, ==, !=, gt, lt"));
             }
         };
         if let Test::In(values) | Test::NotIn(values) = &test {
@@ -253,10 +234,7 @@ impl Parser {
                     return Ok(values);
                 }
                 other => {
-                    return Err(format!(
-                        "found '{}', expected: ',', or identifier",
-                        other.text()
-                    ));
+                    return Err(format!("found '{}', expected: ',', or identifier", other.text()));
                 }
             }
         }
@@ -285,25 +263,16 @@ impl FieldSelector {
                 .into_iter()
                 .find_map(|(operator, equal)| Some((term.split_once(operator)?, equal)));
             let Some(((field, value), equal)) = parsed else {
-                return Err(format!(
-                    "invalid selector: '{text}'; can't understand '{term}'"
-                ));
+                return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
             };
-            terms.push(Term {
-                field: field.to_owned(),
-                value: value.to_owned(),
-                equal,
-            });
+            terms.push(Term { field: field.to_owned(), value: value.to_owned(), equal });
         }
         Ok(Self { terms })
     }
 
     /// The first field that the kind cannot select by.
     pub(crate) fn unsupported(&self, selectable: &[&str]) -> Option<&str> {
-        self.terms
-            .iter()
-            .map(|term| term.field.as_str())
-            .find(|field| !selectable.contains(field))
+        self.terms.iter().map(|term| term.field.as_str()).find(|field| !selectable.contains(field))
     }
 
     /// Whether everything matches.
@@ -352,15 +321,7 @@ mod tests {
         ] {
             assert!(matches(yes), "{yes}");
         }
-        for no in [
-            "!zone",
-            "none",
-            "zone=z2",
-            "zone!=z1",
-            "zone in (z2,)",
-            "none=",
-            "rank>7",
-        ] {
+        for no in ["!zone", "none", "zone=z2", "zone!=z1", "zone in (z2,)", "none=", "rank>7"] {
             assert!(!matches(no), "{no}");
         }
     }
@@ -368,24 +329,15 @@ mod tests {
     #[test]
     fn errors_name_what_was_found() {
         let error = |text| LabelSelector::parse(text).unwrap_err();
-        assert_eq!(
-            error("a in (b"),
-            "unable to parse requirement: found '', expected: ',' or ')'"
-        );
+        assert_eq!(error("a in (b"), "unable to parse requirement: found '', expected: ',' or ')'");
         assert_eq!(
             error("a b"),
             "unable to parse requirement: found 'b', expected: in, notin, \
                                   =, ==, !=, gt, lt"
         );
         assert_eq!(error("a,"), "found '', expected: identifier after ','");
-        assert_eq!(
-            error("a=b c"),
-            "found 'c', expected: ',' or 'end of string'"
-        );
-        assert_eq!(
-            error("=b"),
-            "found '=', expected: !, identifier, or 'end of string'"
-        );
+        assert_eq!(error("a=b c"), "found 'c', expected: ',' or 'end of string'");
+        assert_eq!(error("=b"), "found '=', expected: !, identifier, or 'end of string'");
         assert_eq!(
             FieldSelector::parse("metadata.name").unwrap_err(),
             "invalid selector: 'metadata.name'; can't understand 'metadata.name'"

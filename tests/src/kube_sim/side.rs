@@ -27,12 +27,7 @@ pub(crate) fn make_nodes(store: &Store, count: usize) -> Result<Vec<String>, Api
     while names.len() < count {
         let name = node_factory::name(number);
         if store.get(Resource::Nodes, &name).is_none() {
-            write::seed(
-                store,
-                &path(None),
-                node_factory::node(&name, number),
-                "kubelet",
-            )?;
+            write::seed(store, &path(None), node_factory::node(&name, number), "kubelet")?;
             names.push(name);
         }
         number += 1;

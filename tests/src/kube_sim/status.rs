@@ -26,13 +26,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            details: None,
-            next: None,
-        }
+        Self { code, reason, message: message.into(), details: None, next: None }
     }
 
     fn details(mut self, details: Value) -> Self {
@@ -96,12 +90,8 @@ impl ApiError {
 
     /// 404 for a path inside a known group.
     pub(crate) fn unknown_path() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
-        .details(json!({}))
+        Self::new(404, "NotFound", "the server could not find the requested resource")
+            .details(json!({}))
     }
 
     /// 405.
@@ -117,12 +107,8 @@ impl ApiError {
     /// 409: the object exists.
     pub(crate) fn already_exists(resource: Resource, name: &str) -> Self {
         let plural = resource.info().qualified_plural();
-        Self::new(
-            409,
-            "AlreadyExists",
-            format!("{plural} \"{name}\" already exists"),
-        )
-        .details(object_details(resource, Some(name)))
+        Self::new(409, "AlreadyExists", format!("{plural} \"{name}\" already exists"))
+            .details(object_details(resource, Some(name)))
     }
 
     /// 409: a precondition does not hold.
@@ -163,11 +149,7 @@ impl ApiError {
 
     /// 422 with one cause per field.
     pub(crate) fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let qualified = if group.is_empty() {
-            kind.to_owned()
-        } else {
-            format!("{kind}.{group}")
-        };
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut unique: Vec<String> = Vec::new();
         for error in errors {
             let line = format!("{}: {}", error.field, error.message);
@@ -175,37 +157,23 @@ impl ApiError {
                 unique.push(line);
             }
         }
-        let summary = if unique.len() == 1 {
-            unique.concat()
-        } else {
-            format!("[{}]", unique.join(", "))
-        };
+        let summary =
+            if unique.len() == 1 { unique.concat() } else { format!("[{}]", unique.join(", ")) };
         let mut details = serde_json::Map::new();
         for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
             if !value.is_empty() {
                 details.insert(key.to_owned(), value.into());
             }
         }
-        details.insert(
-            "causes".to_owned(),
-            errors.iter().map(FieldError::cause).collect(),
-        );
-        Self::new(
-            422,
-            "Invalid",
-            format!("{qualified} \"{name}\" is invalid: {summary}"),
-        )
-        .details(Value::Object(details))
+        details.insert("causes".to_owned(), errors.iter().map(FieldError::cause).collect());
+        Self::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {summary}"))
+            .details(Value::Object(details))
     }
 
     /// 422 without a field: a JSON patch that cannot be applied.
     pub(crate) fn unprocessable() -> Self {
-        Self::new(
-            422,
-            "Invalid",
-            "the server rejected our request due to an error in our request",
-        )
-        .details(json!({}))
+        Self::new(422, "Invalid", "the server rejected our request due to an error in our request")
+            .details(json!({}))
     }
 
     /// What Kubernetes says for a bare status code; for faults that a test asks for.
@@ -234,18 +202,12 @@ impl ApiError {
             (409, None) => Self::new(409, "Conflict", "simulated fault"),
             (410, _) => Self::expired("simulated fault"),
             (422, _) => Self::unprocessable(),
-            (429, _) => Self::new(
-                429,
-                "TooManyRequests",
-                "Too many requests, please try again later.",
-            )
-            .details(json!({})),
-            (500, _) => Self::new(
-                500,
-                "InternalError",
-                "Internal error occurred: simulated fault",
-            )
-            .details(json!({ "causes": [{ "message": "simulated fault" }] })),
+            (429, _) => {
+                Self::new(429, "TooManyRequests", "Too many requests, please try again later.")
+                    .details(json!({}))
+            }
+            (500, _) => Self::new(500, "InternalError", "Internal error occurred: simulated fault")
+                .details(json!({ "causes": [{ "message": "simulated fault" }] })),
             (503, _) => Self::new(
                 503,
                 "ServiceUnavailable",
@@ -349,11 +311,7 @@ impl FieldError {
         } else {
             format!("Required value: {detail}")
         };
-        Self {
-            field: field.into(),
-            reason: "FieldValueRequired",
-            message,
-        }
+        Self { field: field.into(), reason: "FieldValueRequired", message }
     }
 
     pub(crate) fn forbidden(field: impl Into<String>, detail: &str) -> Self {

@@ -93,14 +93,9 @@ fn key_of(object: &Object) -> String {
 impl Store {
     /// An empty store that remembers up to `history` events per kind.
     pub(crate) fn new(history: usize) -> Self {
-        let collection = || Collection {
-            compacted: FIRST_REVISION,
-            ..Collection::default()
-        };
-        let inner = Inner {
-            revision: FIRST_REVISION,
-            collections: std::array::from_fn(|_| collection()),
-        };
+        let collection = || Collection { compacted: FIRST_REVISION, ..Collection::default() };
+        let inner =
+            Inner { revision: FIRST_REVISION, collections: std::array::from_fn(|_| collection()) };
         Self {
             inner: Mutex::new(inner),
             revisions: watch::Sender::new(FIRST_REVISION),
@@ -129,10 +124,7 @@ impl Store {
 
     /// The present version of an object.
     pub(crate) fn get(&self, resource: Resource, key: &str) -> Option<Arc<Object>> {
-        self.lock().collections[resource as usize]
-            .objects
-            .get(key)
-            .cloned()
+        self.lock().collections[resource as usize].objects.get(key).cloned()
     }
 
     /// How many objects of a kind there are.
@@ -143,11 +135,7 @@ impl Store {
     /// All objects of a kind in the order of their keys, and the revision of this list.
     pub(crate) fn list(&self, resource: Resource) -> (Vec<Arc<Object>>, u64) {
         let inner = self.lock();
-        let objects = inner.collections[resource as usize]
-            .objects
-            .values()
-            .cloned()
-            .collect();
+        let objects = inner.collections[resource as usize].objects.values().cloned().collect();
         (objects, inner.revision)
     }
 
@@ -160,13 +148,9 @@ impl Store {
         let inner = self.lock();
         let collection = &inner.collections[resource as usize];
         if revision < collection.compacted {
-            return Err(Expired {
-                oldest: collection.compacted,
-            });
+            return Err(Expired { oldest: collection.compacted });
         }
-        let later = collection
-            .events
-            .partition_point(|event| event.revision <= revision);
+        let later = collection.events.partition_point(|event| event.revision <= revision);
         if later == collection.events.len() {
             return Ok(collection.objects.values().cloned().collect());
         }
@@ -191,19 +175,10 @@ impl Store {
         let inner = self.lock();
         let collection = &inner.collections[resource as usize];
         if revision < collection.compacted {
-            return Err(Expired {
-                oldest: collection.compacted,
-            });
+            return Err(Expired { oldest: collection.compacted });
         }
-        let start = collection
-            .events
-            .partition_point(|event| event.revision <= revision);
-        let events: Vec<_> = collection
-            .events
-            .range(start..)
-            .take(limit)
-            .cloned()
-            .collect();
+        let start = collection.events.partition_point(|event| event.revision <= revision);
+        let events: Vec<_> = collection.events.range(start..).take(limit).cloned().collect();
         let complete = if start + events.len() == collection.events.len() {
             inner.revision.max(revision)
         } else {
@@ -223,27 +198,13 @@ impl Store {
         let revision = inner.revision + 1;
         let object = Arc::new(Object::new(resource, revision, draft));
         let key = key_of(&object);
-        if inner.collections[resource as usize]
-            .objects
-            .contains_key(&key)
-        {
+        if inner.collections[resource as usize].objects.contains_key(&key) {
             return Err(ApiError::already_exists(resource, object.name()));
         }
-        let change = Change {
-            before: None,
-            after: Some(Arc::clone(&object)),
-            effective: !dry_run,
-        };
+        let change = Change { before: None, after: Some(Arc::clone(&object)), effective: !dry_run };
         if !dry_run {
-            inner.collections[resource as usize]
-                .objects
-                .insert(key, Arc::clone(&object));
-            let event = Event {
-                revision,
-                kind: EventKind::Added,
-                object,
-                previous: None,
-            };
+            inner.collections[resource as usize].objects.insert(key, Arc::clone(&object));
+            let event = Event { revision, kind: EventKind::Added, object, previous: None };
             self.record(inner, event);
         }
         Ok(change)
@@ -267,25 +228,15 @@ impl Store {
             .ok_or_else(|| ApiError::not_found(resource, name))?;
         let Some(draft) = change(&before)? else {
             let after = Some(Arc::clone(&before));
-            return Ok(Change {
-                before: Some(before),
-                after,
-                effective: false,
-            });
+            return Ok(Change { before: Some(before), after, effective: false });
         };
         if dry_run {
             let after = Some(Arc::new(before.with(before.revision(), draft)));
-            return Ok(Change {
-                before: Some(before),
-                after,
-                effective: false,
-            });
+            return Ok(Change { before: Some(before), after, effective: false });
         }
         let revision = inner.revision + 1;
         let object = Arc::new(before.with(revision, draft));
-        inner.collections[resource as usize]
-            .objects
-            .insert(key.to_owned(), Arc::clone(&object));
+        inner.collections[resource as usize].objects.insert(key.to_owned(), Arc::clone(&object));
         let event = Event {
             revision,
             kind: EventKind::Modified,
@@ -293,11 +244,7 @@ impl Store {
             previous: Some(Arc::clone(&before)),
         };
         self.record(inner, event);
-        Ok(Change {
-            before: Some(before),
-            after: Some(object),
-            effective: true,
-        })
+        Ok(Change { before: Some(before), after: Some(object), effective: true })
     }
 
     /// Removes an object if `check` agrees.
@@ -327,11 +274,7 @@ impl Store {
             };
             self.record(inner, event);
         }
-        Ok(Change {
-            before: Some(before),
-            after: None,
-            effective: !dry_run,
-        })
+        Ok(Change { before: Some(before), after: None, effective: !dry_run })
     }
 
     /// Forgets the whole history: every older revision is expired from now on.

@@ -27,9 +27,7 @@ pub(crate) fn admit(resource: Resource, draft: &mut Draft) {
     };
     let taints = spec.entry("taints").or_insert_with(|| json!([]));
     if let Some(taints) = taints.as_array_mut() {
-        let present = taints
-            .iter()
-            .any(|taint| taint.get("key") == Some(&json!(NOT_READY)));
+        let present = taints.iter().any(|taint| taint.get("key") == Some(&json!(NOT_READY)));
         if !present {
             taints.push(json!({ "key": NOT_READY, "effect": "NoSchedule" }));
         }
@@ -46,10 +44,7 @@ pub(crate) fn unowned_on_create(resource: Resource) -> &'static [&'static str] {
 
 /// Removes the sections that a write through this path may not change.
 pub(crate) fn restrict_update(resource: Resource, subresource: Option<&str>, draft: &mut Draft) {
-    let has_status = matches!(
-        resource,
-        Resource::Nodes | Resource::Pods | Resource::Namespaces
-    );
+    let has_status = matches!(resource, Resource::Nodes | Resource::Pods | Resource::Namespaces);
     match subresource {
         None if has_status => {
             draft.remove("status");
@@ -64,16 +59,10 @@ pub(crate) fn restrict_update(resource: Resource, subresource: Option<&str>, dra
 /// Validates a new object.
 pub(crate) fn validate_create(resource: Resource, draft: &Draft) -> Result<(), ApiError> {
     let metadata = draft.get("metadata").unwrap_or(&Value::Null);
-    let name = metadata
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
     let mut errors = Vec::new();
     if name.is_empty() {
-        errors.push(FieldError::required(
-            "metadata.name",
-            "name or generateName is required",
-        ));
+        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
     } else {
         for error in syntax::subdomain(name) {
             errors.push(FieldError::invalid("metadata.name", name, &error));
@@ -98,16 +87,9 @@ pub(crate) fn validate_update(
         for _ in 0..4 {
             errors.extend(once.iter().cloned());
         }
-        let uid = metadata
-            .get("uid")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let uid = metadata.get("uid").and_then(Value::as_str).unwrap_or_default();
         if uid != old.uid() {
-            errors.push(FieldError::invalid(
-                "metadata.uid",
-                uid,
-                "field is immutable",
-            ));
+            errors.push(FieldError::invalid("metadata.uid", uid, "field is immutable"));
         }
     }
     let taints = taint_errors(resource, draft);
@@ -137,13 +119,7 @@ fn refuse(resource: Resource, name: &str, errors: &[FieldError]) -> Result<(), A
 /// The part of a node's spec that stays as it is: a pod network or a provider may be added once.
 fn frozen(spec: &Value) -> Map<String, Value> {
     let mut spec = spec.as_object().cloned().unwrap_or_default();
-    for free in [
-        "taints",
-        "unschedulable",
-        "podCIDR",
-        "podCIDRs",
-        "providerID",
-    ] {
+    for free in ["taints", "unschedulable", "podCIDR", "podCIDRs", "providerID"] {
         spec.remove(free);
     }
     spec
@@ -151,13 +127,8 @@ fn frozen(spec: &Value) -> Map<String, Value> {
 
 fn metadata_errors(metadata: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let members = |field: &str| {
-        metadata
-            .get(field)
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-    };
+    let members =
+        |field: &str| metadata.get(field).and_then(Value::as_object).into_iter().flatten();
     for (key, value) in members("labels") {
         for error in syntax::label_key(key) {
             errors.push(FieldError::invalid("metadata.labels", key, &error));
@@ -176,10 +147,7 @@ fn metadata_errors(metadata: &Value) -> Vec<FieldError> {
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS_LIMIT {
-        errors.push(FieldError::too_long(
-            "metadata.annotations",
-            ANNOTATIONS_LIMIT,
-        ));
+        errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_LIMIT));
     }
     errors
 }
@@ -190,10 +158,7 @@ fn taint_errors(resource: Resource, draft: &Draft) -> Vec<FieldError> {
     if resource != Resource::Nodes {
         return errors;
     }
-    let taints = draft
-        .get("spec")
-        .and_then(|spec| spec.get("taints"))
-        .and_then(Value::as_array);
+    let taints = draft.get("spec").and_then(|spec| spec.get("taints")).and_then(Value::as_array);
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (index, taint) in taints.into_iter().flatten().enumerate() {
         let text = |field: &str| taint.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -204,11 +169,7 @@ fn taint_errors(resource: Resource, draft: &Draft) -> Vec<FieldError> {
         }
         let wrong = syntax::label_value(value);
         if !wrong.is_empty() {
-            errors.push(FieldError::invalid(
-                format!("{path}.value"),
-                value,
-                &wrong.join(";"),
-            ));
+            errors.push(FieldError::invalid(format!("{path}.value"), value, &wrong.join(";")));
         }
         match effect {
             "NoSchedule" | "PreferNoSchedule" | "NoExecute" => {}

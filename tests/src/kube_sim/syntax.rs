@@ -26,11 +26,7 @@ pub(crate) fn label_key(key: &str) -> Vec<String> {
                 errors.push("prefix part must be non-empty".to_owned());
             } else {
                 let wrong = subdomain(prefix);
-                errors.extend(
-                    wrong
-                        .into_iter()
-                        .map(|error| format!("prefix part {error}")),
-                );
+                errors.extend(wrong.into_iter().map(|error| format!("prefix part {error}")));
             }
             name
         }
@@ -83,9 +79,7 @@ pub(crate) fn subdomain(name: &str) -> Vec<String> {
 
 fn is_name(text: &str) -> bool {
     bounded_by(text, |b| b.is_ascii_alphanumeric())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 fn bounded_by(text: &str, allowed: impl Fn(u8) -> bool) -> bool {

@@ -69,11 +69,7 @@ pub(crate) fn render(
     include: Include,
     with_columns: bool,
 ) -> Value {
-    let columns = if resource == Resource::Nodes {
-        NODE_COLUMNS
-    } else {
-        OTHER_COLUMNS
-    };
+    let columns = if resource == Resource::Nodes { NODE_COLUMNS } else { OTHER_COLUMNS };
     let definitions: Vec<Value> = columns
         .iter()
         .filter(|_| with_columns)
@@ -87,10 +83,7 @@ pub(crate) fn render(
             })
         })
         .collect();
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| row(resource, object, include))
-        .collect();
+    let rows: Vec<Value> = objects.iter().map(|object| row(resource, object, include)).collect();
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -124,9 +117,7 @@ fn node_cells(node: &Object) -> Vec<String> {
     let status = node.section("status").unwrap_or(&Value::Null);
     let find = |list: &str, kind: &str, field: &str| -> Option<&str> {
         let items = status.get(list)?.as_array()?;
-        let item = items
-            .iter()
-            .find(|item| item.get("type").and_then(Value::as_str) == Some(kind));
+        let item = items.iter().find(|item| item.get("type").and_then(Value::as_str) == Some(kind));
         item?.get(field)?.as_str()
     };
     let mut state = match find("conditions", "Ready", "status") {
@@ -147,9 +138,7 @@ fn node_cells(node: &Object) -> Vec<String> {
         .filter(|role| !role.is_empty())
         .collect();
     let or = |text: Option<&str>, otherwise: &str| -> String {
-        text.filter(|text| !text.is_empty())
-            .unwrap_or(otherwise)
-            .to_owned()
+        text.filter(|text| !text.is_empty()).unwrap_or(otherwise).to_owned()
     };
     let info = |field: &str| status.get("nodeInfo").and_then(|i| i.get(field)?.as_str());
     vec![
@@ -167,10 +156,7 @@ fn node_cells(node: &Object) -> Vec<String> {
 }
 
 fn age(object: &Object) -> String {
-    let created = object
-        .metadata()
-        .get("creationTimestamp")
-        .and_then(Value::as_str);
+    let created = object.metadata().get("creationTimestamp").and_then(Value::as_str);
     match created.and_then(|text| text.parse::<jiff::Timestamp>().ok()) {
         Some(created) => human(jiff::Timestamp::now().as_second() - created.as_second()),
         None => "<unknown>".to_owned(),
@@ -181,11 +167,7 @@ fn age(object: &Object) -> String {
 fn human(seconds: i64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     let pair = |big: i64, unit: char, small: i64, sub: char| {
-        if small == 0 {
-            format!("{big}{unit}")
-        } else {
-            format!("{big}{unit}{small}{sub}")
-        }
+        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{sub}") }
     };
     match seconds {
         ..0 => "<invalid>".to_owned(),

@@ -77,47 +77,29 @@ pub(crate) fn open(
     let filter = Filter::parse(path, query)?;
     let revision = read::parse_revision(query)?.unwrap_or(0);
     let bookmarks = query.flag("allowWatchBookmarks");
-    let streaming_list = query
-        .get("sendInitialEvents")
-        .map(|_| query.flag("sendInitialEvents"));
+    let streaming_list = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
     if streaming_list.is_some() && query.get("resourceVersionMatch") != Some("NotOlderThan") {
         let error = FieldError::forbidden(
             "resourceVersionMatch",
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         );
-        return Err(ApiError::invalid(
-            "meta.k8s.io",
-            "ListOptions",
-            "",
-            &[error],
-        ));
+        return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &[error]));
     }
     // Without a revision, or with 0, a watch begins with everything there is.
     let phase = match streaming_list {
-        Some(true) => Phase::Initial {
-            announce_end: bookmarks,
-        },
-        None if revision == 0 => Phase::Initial {
-            announce_end: false,
-        },
+        Some(true) => Phase::Initial { announce_end: bookmarks },
+        None if revision == 0 => Phase::Initial { announce_end: false },
         _ => Phase::Following,
     };
     // The real server closes after a random time of 30 to 60 minutes.
-    let timeout = query
-        .number("timeoutSeconds")
-        .filter(|s| *s > 0)
-        .unwrap_or(1800);
+    let timeout = query.number("timeoutSeconds").filter(|s| *s > 0).unwrap_or(1800);
     control.drops.mark_unchanged();
     let now = Instant::now();
     let stream = Stream {
         resource: path.resource,
         filter,
         rendering,
-        cursor: if revision == 0 {
-            store.revision()
-        } else {
-            revision
-        },
+        cursor: if revision == 0 { store.revision() } else { revision },
         phase,
         revisions: store.subscribe(),
         bookmarks,
@@ -220,19 +202,14 @@ impl Stream {
     fn expire(&mut self, expired: Expired) -> Vec<u8> {
         self.phase = Phase::Done;
         let status = read::too_old(self.cursor, expired).body();
-        let mut out = json!({ "type": "ERROR", "object": status })
-            .to_string()
-            .into_bytes();
+        let mut out = json!({ "type": "ERROR", "object": status }).to_string().into_bytes();
         out.push(b'\n');
         out
     }
 
     /// What an event is for this client depends on whether the object was and is among its own.
     fn write_event(&mut self, out: &mut Vec<u8>, event: &Event) {
-        let before = event
-            .previous
-            .as_ref()
-            .filter(|object| self.filter.matches(object));
+        let before = event.previous.as_ref().filter(|object| self.filter.matches(object));
         let is_in = event.kind != EventKind::Deleted && self.filter.matches(&event.object);
         match (before, is_in) {
             (None, false) => {}

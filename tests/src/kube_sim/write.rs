@@ -1,19 +1,17 @@
 //! Create, update, patch and delete: from a decoded request to a change in the store.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     apply, clock,
     managed_fields::{self, Operation},
-    object::{Draft, Object},
+    object::Draft,
     patch::Patch,
-    resource::Resource,
     route::ResourcePath,
-    schema::TypeError,
-    status::{ApiError, FieldError},
+    status::ApiError,
     store::{self, Change, Store},
-    strategy,
+    strategy, update,
     write_options::{FieldValidation, WriteOptions},
 };
 
@@ -60,11 +58,7 @@ fn create_with(
     strategy::admit(path.resource, &mut draft);
     strategy::validate_create(path.resource, &draft)?;
     let change = store.create(path.resource, draft, options.dry_run)?;
-    Ok(Written {
-        change,
-        warnings,
-        created: true,
-    })
+    Ok(Written { change, warnings, created: true })
 }
 
 fn prepare_create(
@@ -74,18 +68,15 @@ fn prepare_create(
     operation: Operation,
 ) -> Result<(Draft, Vec<String>), ApiError> {
     let resource = path.resource;
-    check_type(resource, &mut body)?;
+    update::check_type(resource, &mut body)?;
     let mut unknown = Vec::new();
-    let decoded = resource
-        .info()
-        .schema
-        .decode(Value::Object(body), "", &mut unknown);
+    let decoded = resource.info().schema.decode(Value::Object(body), "", &mut unknown);
     let mut draft = match decoded.map_err(|error| ApiError::bad_request(error.to_string()))? {
         Some(Value::Object(draft)) => draft,
         _ => Draft::new(),
     };
     if options.validation == FieldValidation::Strict && !unknown.is_empty() {
-        return Err(ApiError::bad_request(strict_message(&unknown)));
+        return Err(ApiError::bad_request(update::strict_message(&unknown)));
     }
     let mut metadata = match draft.remove("metadata") {
         Some(Value::Object(metadata)) => metadata,
@@ -106,12 +97,7 @@ fn prepare_create(
     if !options.keep_creation_time || metadata.get("creationTimestamp").is_none() {
         metadata.insert("creationTimestamp".to_owned(), clock::now().into());
     }
-    for server_side in [
-        "resourceVersion",
-        "managedFields",
-        "selfLink",
-        "deletionTimestamp",
-    ] {
+    for server_side in ["resourceVersion", "managedFields", "selfLink", "deletionTimestamp"] {
         metadata.remove(server_side);
     }
     draft.insert("metadata".to_owned(), Value::Object(metadata));
@@ -133,7 +119,7 @@ fn prepare_create(
     if let Some(Value::Object(metadata)) = draft.get_mut("metadata") {
         managed_fields::write(metadata, managers);
     }
-    Ok((draft, warnings(options, &unknown)))
+    Ok((draft, update::warnings(options, &unknown)))
 }
 
 /// PUT of a whole object.
@@ -160,13 +146,9 @@ pub(crate) fn replace(
                 }
             }
         }
-        finish(path, old, draft, options, &mut notes)
+        update::finish(path, old, &|| Ok(draft.clone()), options, &mut notes)
     })?;
-    Ok(Written {
-        change,
-        warnings: notes,
-        created: false,
-    })
+    Ok(Written { change, warnings: notes, created: false })
 }
 
 /// PATCH in any of the four formats.
@@ -184,21 +166,13 @@ pub(crate) fn patch(
         return create_with(store, path, config.clone(), options, Operation::Apply);
     }
     let mut notes = Vec::new();
-    let change = store.update(
-        path.resource,
-        &key,
-        name,
-        options.dry_run,
-        |old| match patch {
-            Patch::Apply(config) => finish_apply(path, old, config.clone(), options, &mut notes),
-            patch => finish(path, old, patch.apply_to(old)?, options, &mut notes),
-        },
-    )?;
-    Ok(Written {
-        change,
-        warnings: notes,
-        created: false,
-    })
+    let change = store.update(path.resource, &key, name, options.dry_run, |old| match patch {
+        Patch::Apply(config) => {
+            update::finish_apply(path, old, config.clone(), options, &mut notes)
+        }
+        patch => update::finish(path, old, &|| patch.apply_to(old), options, &mut notes),
+    })?;
+    Ok(Written { change, warnings: notes, created: false })
 }
 
 /// DELETE of one object.
@@ -234,214 +208,4 @@ pub(crate) fn delete(
         }
         Ok(())
     })
-}
-
-/// Takes a changed draft through decoding, preconditions, validation and field ownership.
-fn finish(
-    path: &ResourcePath,
-    old: &Object,
-    mut draft: Draft,
-    options: &WriteOptions,
-    notes: &mut Vec<String>,
-) -> Result<Option<Draft>, ApiError> {
-    let resource = path.resource;
-    check_type(resource, &mut draft)?;
-    let patched = || {
-        let mut whole = old.full_draft();
-        whole.extend(draft.clone());
-        Value::Object(with_type(resource, whole)).to_string()
-    };
-    let (mut decoded, unknown) = match decode(resource, draft.clone()) {
-        Ok(decoded) => decoded,
-        Err(error) => return Err(undecodable(&patched(), &error.to_string())),
-    };
-    if options.validation == FieldValidation::Strict && !unknown.is_empty() {
-        return Err(undecodable(&patched(), &strict_message(&unknown)));
-    }
-    *notes = warnings(options, &unknown);
-    // A section that is left with nothing is removed, unless the kind always has it.
-    for section in draft.keys() {
-        decoded.entry(section.clone()).or_insert(Value::Null);
-    }
-    check_identity(path, old, &mut decoded)?;
-    strategy::restrict_update(resource, path.subresource.as_deref(), &mut decoded);
-    strategy::validate_update(resource, old, &decoded)?;
-
-    decoded.retain(|section, value| old.section(section).unwrap_or(&Value::Null) != value);
-    if decoded.is_empty() {
-        return Ok(None);
-    }
-    let diff = managed_fields::changes(resource, Some(old), &decoded);
-    let mut managers = managed_fields::read(old);
-    let manager = options.manager(Operation::Update, path.subresource.as_deref());
-    managed_fields::record_update(&mut managers, resource, manager, &diff);
-    let mut metadata = match decoded.remove("metadata") {
-        Some(Value::Object(metadata)) => metadata,
-        _ => old.metadata().as_object().cloned().unwrap_or_default(),
-    };
-    managed_fields::write(&mut metadata, managers);
-    decoded.insert("metadata".to_owned(), Value::Object(metadata));
-    Ok(Some(decoded))
-}
-
-fn finish_apply(
-    path: &ResourcePath,
-    old: &Object,
-    mut config: Draft,
-    options: &WriteOptions,
-    notes: &mut Vec<String>,
-) -> Result<Option<Draft>, ApiError> {
-    let resource = path.resource;
-    check_type(resource, &mut config)?;
-    // A dry decode: it finds what does not belong, but its defaults are not the manager's wish.
-    let (_, unknown) = decode(resource, config.clone())
-        .map_err(|error| ApiError::bad_request(error.to_string()))?;
-    if !unknown.is_empty() {
-        return Err(ApiError::bad_request(strict_message(&unknown)));
-    }
-    notes.clear();
-    check_identity(path, old, &mut {
-        let mut identity = config.clone();
-        if let Some(metadata) = identity.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.entry("uid").or_insert(old.uid().into());
-        }
-        identity
-    })?;
-    if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("resourceVersion");
-    }
-    strategy::restrict_update(resource, path.subresource.as_deref(), &mut config);
-    let manager = options.manager(Operation::Apply, path.subresource.as_deref());
-    let applied = apply::apply(old, &config, manager, options.force)?;
-    let (mut draft, _) = decode(resource, applied.draft)
-        .map_err(|error| ApiError::bad_request(error.to_string()))?;
-    strategy::validate_update(resource, old, &draft)?;
-    draft.retain(|section, value| old.section(section).unwrap_or(&Value::Null) != value);
-    if draft.is_empty() && managed_fields::same(&applied.managers, &managed_fields::read(old)) {
-        return Ok(None);
-    }
-    let mut metadata = match draft.remove("metadata") {
-        Some(Value::Object(metadata)) => metadata,
-        _ => old.metadata().as_object().cloned().unwrap_or_default(),
-    };
-    managed_fields::write(&mut metadata, applied.managers);
-    draft.insert("metadata".to_owned(), Value::Object(metadata));
-    Ok(Some(draft))
-}
-
-/// Takes `kind` and `apiVersion` off after a look at them.
-fn check_type(resource: Resource, draft: &mut Draft) -> Result<(), ApiError> {
-    let info = resource.info();
-    for (field, expected) in [("apiVersion", info.api_version), ("kind", info.kind)] {
-        if let Some(Value::String(given)) = draft.remove(field)
-            && given != expected
-            && !given.is_empty()
-        {
-            return Err(ApiError::bad_request(if field == "kind" {
-                format!(
-                    "{given} in version \"{}\" cannot be handled as a {expected}: no kind \
-                     \"{given}\" is registered for it",
-                    info.version
-                )
-            } else {
-                format!(
-                    "the API version in the data ({given}) does not match the expected API \
-                     version ({expected})"
-                )
-            }));
-        }
-    }
-    Ok(())
-}
-
-fn with_type(resource: Resource, mut draft: Draft) -> Draft {
-    draft.insert("kind".to_owned(), resource.info().kind.into());
-    draft.insert("apiVersion".to_owned(), resource.info().api_version.into());
-    draft
-}
-
-/// Checks name and resource version and puts back what only the server sets.
-fn check_identity(path: &ResourcePath, old: &Object, draft: &mut Draft) -> Result<(), ApiError> {
-    let resource = path.resource;
-    let Some(metadata) = draft.get_mut("metadata").and_then(Value::as_object_mut) else {
-        return Ok(());
-    };
-    let text = |metadata: &Map<String, Value>, field: &str| {
-        metadata
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let name = text(metadata, "name");
-    if name != old.name() && !name.is_empty() {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            old.name()
-        )));
-    }
-    let revision = text(metadata, "resourceVersion");
-    if !revision.is_empty() && revision != "0" && revision != old.revision().to_string() {
-        return Err(ApiError::modified(resource, old.name()));
-    }
-    if text(metadata, "uid").is_empty() {
-        metadata.remove("uid");
-    }
-    let server_side = [
-        "name",
-        "namespace",
-        "resourceVersion",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "generation",
-        "managedFields",
-    ];
-    for field in server_side {
-        match old.metadata().get(field) {
-            Some(value) => metadata.insert(field.to_owned(), value.clone()),
-            None => metadata.remove(field),
-        };
-    }
-    if let Some(uid) = old.metadata().get("uid") {
-        metadata.entry("uid").or_insert(uid.clone());
-    }
-    Ok(())
-}
-
-/// Decodes the sections that are there, without filling in the others.
-fn decode(resource: Resource, draft: Draft) -> Result<(Draft, Vec<String>), TypeError> {
-    let schema = resource.info().schema;
-    let mut unknown = Vec::new();
-    let mut decoded = Draft::new();
-    for (section, value) in draft {
-        match schema.member(&section) {
-            Some(schema) => {
-                if let Some(value) = schema.decode(value, &section, &mut unknown)? {
-                    decoded.insert(section, value);
-                }
-            }
-            None => unknown.push(section),
-        }
-    }
-    Ok((decoded, unknown))
-}
-
-fn undecodable(object: &str, error: &str) -> ApiError {
-    ApiError::invalid("", "", "", &[FieldError::invalid("patch", object, error)])
-}
-
-fn strict_message(unknown: &[String]) -> String {
-    let fields: Vec<String> = unknown.iter().map(|field| unknown_field(field)).collect();
-    format!("strict decoding error: {}", fields.join(", "))
-}
-
-fn unknown_field(field: &str) -> String {
-    format!("unknown field {}", json!(field))
-}
-
-fn warnings(options: &WriteOptions, unknown: &[String]) -> Vec<String> {
-    match options.validation {
-        FieldValidation::Warn => unknown.iter().map(|field| unknown_field(field)).collect(),
-        FieldValidation::Ignore | FieldValidation::Strict => Vec::new(),
-    }
 }

@@ -49,10 +49,7 @@ impl WriteOptions {
         is_apply: bool,
     ) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
-        let dry_run: Vec<&str> = query
-            .all("dryRun")
-            .filter(|value| !value.is_empty())
-            .collect();
+        let dry_run: Vec<&str> = query.all("dryRun").filter(|value| !value.is_empty()).collect();
         if dry_run.iter().any(|value| *value != "All") {
             let values: Vec<String> = dry_run.iter().map(|value| quote(value)).collect();
             let printed = format!("[{}]", values.join(" "));
@@ -73,17 +70,11 @@ impl WriteOptions {
         };
         let manager = query.get("fieldManager");
         if is_apply && manager.is_none() {
-            errors.push(FieldError::required(
-                "fieldManager",
-                "is required for apply patch",
-            ));
+            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
         }
         let force = query.flag("force");
         if force && !is_apply {
-            errors.push(FieldError::forbidden(
-                "force",
-                "may not be specified for non-apply patch",
-            ));
+            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
         }
         if !errors.is_empty() {
             let kind = match verb {
@@ -95,10 +86,7 @@ impl WriteOptions {
             return Err(ApiError::invalid("meta.k8s.io", kind, "", &errors));
         }
         // Without a name the manager is the program in front of the slash of the user agent.
-        let program = user_agent
-            .split('/')
-            .next()
-            .filter(|program| !program.is_empty());
+        let program = user_agent.split('/').next().filter(|program| !program.is_empty());
         Ok(Self {
             dry_run: !dry_run.is_empty(),
             manager: manager.or(program).unwrap_or("unknown").to_owned(),
@@ -114,10 +102,6 @@ impl WriteOptions {
         operation: Operation,
         subresource: Option<&'a str>,
     ) -> Manager<'a> {
-        Manager {
-            name: &self.manager,
-            operation,
-            subresource,
-        }
+        Manager { name: &self.manager, operation, subresource }
     }
 }

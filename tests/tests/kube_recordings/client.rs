@@ -38,10 +38,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// A header as text.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
@@ -51,19 +48,12 @@ impl Client {
             // A cut connection is a result here, not something to paper over.
             .retry_canceled_requests(false)
             .build_http();
-        Self {
-            base,
-            token: None,
-            hyper,
-        }
+        Self { base, token: None, hyper }
     }
 
     /// The same client with other credentials.
     pub(crate) fn with_token(&self, token: Option<&str>) -> Self {
-        Self {
-            token: token.map(str::to_owned),
-            ..self.clone()
-        }
+        Self { token: token.map(str::to_owned), ..self.clone() }
     }
 
     /// Sends a request and returns as soon as the head of the answer is there.
@@ -83,9 +73,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let bytes = body
-            .map(|body| Bytes::from(body.to_string()))
-            .unwrap_or_default();
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let request = request.body(Full::new(bytes))?;
         let response = tokio::time::timeout(PATIENCE, self.hyper.request(request));
         response
@@ -104,16 +92,10 @@ impl Client {
     ) -> anyhow::Result<Answer> {
         let response = self.open(method, path, content_type, body).await?;
         let (parts, body) = response.into_parts();
-        let body = tokio::time::timeout(PATIENCE, body.collect())
-            .await??
-            .to_bytes();
+        let body = tokio::time::timeout(PATIENCE, body.collect()).await??.to_bytes();
         let body = serde_json::from_slice(&body)
             .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into());
-        Ok(Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-        })
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 
     /// GET.
@@ -123,13 +105,7 @@ impl Client {
 
     /// A merge patch of a node; `name` may carry a query.
     pub(crate) async fn patch(&self, name: &str, patch: Value) -> anyhow::Result<Answer> {
-        self.send(
-            "PATCH",
-            &format!("/api/v1/nodes/{name}"),
-            Some(MERGE),
-            Some(&patch),
-        )
-        .await
+        self.send("PATCH", &format!("/api/v1/nodes/{name}"), Some(MERGE), Some(&patch)).await
     }
 }
 
@@ -142,10 +118,7 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new(response: Response<Incoming>) -> Self {
-        Self {
-            body: response.into_body(),
-            buffer: Vec::new(),
-        }
+        Self { body: response.into_body(), buffer: Vec::new() }
     }
 
     /// The next event; `None` at the regular end, an error if the stream was cut.
@@ -158,8 +131,7 @@ impl Events {
             match tokio::time::timeout(PATIENCE, self.body.frame()).await? {
                 Some(frame) => {
                     let frame = frame?;
-                    self.buffer
-                        .extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+                    self.buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
                 }
                 None => {
                     anyhow::ensure!(self.buffer.is_empty(), "the last event is cut off");

@@ -19,24 +19,17 @@ pub(crate) struct Correspondence {
 impl Correspondence {
     /// Declares two values to be the same.
     pub(crate) fn declare(&mut self, recorded: &str, simulated: &str) {
-        self.to_simulated
-            .insert(recorded.to_owned(), simulated.to_owned());
-        self.to_recorded
-            .insert(simulated.to_owned(), recorded.to_owned());
+        self.to_simulated.insert(recorded.to_owned(), simulated.to_owned());
+        self.to_recorded.insert(simulated.to_owned(), recorded.to_owned());
     }
 
     /// The simulated value for a recorded one, where one is known.
     pub(crate) fn simulated<'a>(&'a self, recorded: &'a str) -> &'a str {
-        self.to_simulated
-            .get(recorded)
-            .map_or(recorded, String::as_str)
+        self.to_simulated.get(recorded).map_or(recorded, String::as_str)
     }
 
     fn agree(&mut self, recorded: &str, simulated: &str) -> Result<(), String> {
-        match (
-            self.to_simulated.get(recorded),
-            self.to_recorded.get(simulated),
-        ) {
+        match (self.to_simulated.get(recorded), self.to_recorded.get(simulated)) {
             (None, None) => {
                 self.declare(recorded, simulated);
                 Ok(())
@@ -104,11 +97,7 @@ impl Correspondence {
                     if versions.0 != "-1" || versions.1 != "-1" {
                         self.agree(&versions.0, &versions.1)?;
                     }
-                    if a["v"] == b["v"] && a["start"] == b["start"] {
-                        Ok(())
-                    } else {
-                        differs()
-                    }
+                    if a["v"] == b["v"] && a["start"] == b["start"] { Ok(()) } else { differs() }
                 }
                 "message" => self.compare_messages(at, a, b),
                 _ if a == b => Ok(()),
@@ -128,11 +117,7 @@ impl Correspondence {
             self.compare_at(&format!("{at}<quoted>"), a, b)?;
         }
         let same = a_object.is_some() == b_object.is_some() && oldest(&a_text) == oldest(&b_text);
-        if same {
-            Ok(())
-        } else {
-            Err(format!("{at}: recorded {a:?}, simulated {b:?}"))
-        }
+        if same { Ok(()) } else { Err(format!("{at}: recorded {a:?}, simulated {b:?}")) }
     }
 }
 
@@ -147,10 +132,7 @@ fn split_object(text: &str) -> (String, Option<Value>) {
     };
     let end = start + stream.byte_offset();
     let object = serde_json::from_str(&quoted).ok();
-    (
-        format!("{}<object>{}", &text[..start], &text[end..]),
-        object,
-    )
+    (format!("{}<object>{}", &text[..start], &text[end..]), object)
 }
 
 fn oldest(text: &str) -> &str {
