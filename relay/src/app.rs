@@ -121,10 +121,8 @@ impl Relay {
         let admin = admin_port(&registry, &readiness, &status, &hub, &db)?;
         let admin = admin.bind(config.relay.admin_listen).await?;
         let server_socket = knm_shared::http::bind(config.relay.listen).await?;
-        let addresses = Addresses {
-            server: server_socket.local_addr()?,
-            admin: admin.local_addr(),
-        };
+        let addresses =
+            Addresses { server: server_socket.local_addr()?, admin: admin.local_addr() };
         Ok(Self {
             loaded,
             registry,
@@ -163,10 +161,7 @@ impl Relay {
         let (admin_stop, parts_stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let admin = tasks.spawn(self.admin.serve(admin_stop.clone()));
-        let Addresses {
-            server,
-            admin: admin_address,
-        } = self.addresses;
+        let Addresses { server, admin: admin_address } = self.addresses;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %server,
@@ -186,19 +181,13 @@ impl Relay {
         };
         if schema.await {
             let notify = self.loaded.config.progress.notify_type.as_str();
-            self.status.info(format!(
-                "{} {notify} notification",
-                phrases::PROGRESS_ENABLED
-            ));
+            self.status.info(format!("{} {notify} notification", phrases::PROGRESS_ENABLED));
             self.feed.spawn(&tasks, &parts_stop);
             if let Some(listener) = self.listener {
                 tasks.spawn(listener.run(parts_stop.clone()));
             }
-            let clients = tokio::spawn(self.server.serve(
-                self.server_socket,
-                GRACE,
-                shutdown.clone(),
-            ));
+            let clients =
+                tokio::spawn(self.server.serve(self.server_socket, GRACE, shutdown.clone()));
             self.started.open();
             shutdown.cancelled().await;
             self.readiness.stop();
@@ -233,10 +222,8 @@ fn admin_port(
     db: &Db,
 ) -> anyhow::Result<Admin> {
     // Open connections to PostgreSQL: the pool's, the heartbeats' and the listener's.
-    let connections = IntGauge::new(
-        "knm_relay_pg_connections",
-        "Open connections of the relay's pool",
-    )?;
+    let connections =
+        IntGauge::new("knm_relay_pg_connections", "Open connections of the relay's pool")?;
     registry.register(Box::new(connections.clone()))?;
     let (db, status, hub) = (db.clone(), status.clone(), hub.clone());
     Ok(Admin::new(registry.clone(), readiness.clone())
@@ -271,10 +258,7 @@ async fn wait_for_schema(db: &Db, hub: &HubHandle, status: &Status) {
             Err(error) => error.to_string(),
         };
         if attempts.is_multiple_of(SCHEMA_REMINDER) {
-            tracing::info!(
-                found,
-                "waiting for the database's schema; knm-api migrate creates it"
-            );
+            tracing::info!(found, "waiting for the database's schema; knm-api migrate creates it");
         }
         attempts = attempts.wrapping_add(1);
         tokio::time::sleep(SCHEMA_RETRY).await;

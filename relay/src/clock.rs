@@ -31,24 +31,14 @@ impl DatabaseClock {
         let now = local_us();
         let round_trip = ended.saturating_duration_since(begun);
         let middle = now - micros(ended.elapsed()) - micros(round_trip) / 2;
-        let sample = Sample {
-            offset_us: database_us - middle,
-            round_trip,
-        };
-        let mut samples = self
-            .samples
-            .lock()
-            .expect("no holder of this lock can panic");
+        let sample = Sample { offset_us: database_us - middle, round_trip };
+        let mut samples = self.samples.lock().expect("no holder of this lock can panic");
         samples.push_back(sample);
         if samples.len() > WINDOW {
             samples.pop_front();
         }
         // The shortest round trip leaves the least room for error.
-        let best = samples
-            .iter()
-            .min_by_key(|s| s.round_trip)
-            .copied()
-            .unwrap_or(sample);
+        let best = samples.iter().min_by_key(|s| s.round_trip).copied().unwrap_or(sample);
         // Within the error, the clocks are one.
         let certain = best.offset_us.unsigned_abs() > best.round_trip.as_micros() as u64 / 2;
         let offset = if certain { best.offset_us } else { 0 };
@@ -69,9 +59,7 @@ impl DatabaseClock {
 }
 
 fn local_us() -> i64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     micros(now)
 }
 
@@ -87,11 +75,7 @@ mod tests {
     fn the_offset_of_the_shortest_round_trip_counts() {
         let clock = DatabaseClock::default();
         let ended = Instant::now();
-        let begun = |ms| {
-            ended
-                .checked_sub(Duration::from_millis(ms))
-                .expect("since boot")
-        };
+        let begun = |ms| ended.checked_sub(Duration::from_millis(ms)).expect("since boot");
         clock.sample(begun(100), ended, local_us() + 5_000_000);
         clock.sample(begun(2), ended, local_us() + 60_000_000);
         clock.sample(begun(50), ended, local_us() - 9_000_000);
@@ -103,9 +87,7 @@ mod tests {
     fn within_the_error_the_clocks_are_one() {
         let clock = DatabaseClock::default();
         let ended = Instant::now();
-        let begun = ended
-            .checked_sub(Duration::from_millis(10))
-            .expect("since boot");
+        let begun = ended.checked_sub(Duration::from_millis(10)).expect("since boot");
         clock.sample(begun, ended, local_us() - 3_000);
         assert_eq!(clock.offset_us.load(Ordering::Relaxed), 0);
         assert!(clock.since(local_us() + 1_000_000).is_zero());

@@ -48,13 +48,7 @@ impl Feed {
         metrics: FeedMetrics,
         progress: &Progress,
     ) -> Self {
-        Self {
-            db,
-            hub,
-            status,
-            metrics,
-            interval: interval(progress),
-        }
+        Self { db, hub, status, metrics, interval: interval(progress) }
     }
 
     /// Starts the permanent tasks; they end with `shutdown`.

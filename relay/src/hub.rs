@@ -166,8 +166,7 @@ impl Hub {
         let mode = self.mode.kind;
         // `hello` names the mode; what it cannot say (why, since when) follows.
         let tell_mode = mode != ModeKind::Live;
-        self.sessions
-            .insert(id, Session::new(owner, wake, tell_mode));
+        self.sessions.insert(id, Session::new(owner, wake, tell_mode));
         self.metrics.connections.inc();
         Some(Welcome { id, epoch, mode })
     }
@@ -221,10 +220,7 @@ impl Hub {
 
     /// Stops following a task.
     pub fn unsubscribe(&mut self, id: ConnId, task: TaskId) {
-        let followed = self
-            .sessions
-            .get_mut(&id)
-            .and_then(|s| s.subs.remove(&task));
+        let followed = self.sessions.get_mut(&id).and_then(|s| s.subs.remove(&task));
         if followed.is_some() {
             self.release(id, task);
         }
@@ -301,27 +297,16 @@ impl Hub {
             Some(known) if known.db == db => {}
             Some(_) => {
                 self.metrics.resyncs.epoch.inc();
-                self.start_epoch(Known {
-                    db,
-                    epoch: Epoch::of(db),
-                });
+                self.start_epoch(Known { db, epoch: Epoch::of(db) });
             }
-            None => {
-                self.epoch = Some(Known {
-                    db,
-                    epoch: Epoch::of(db),
-                })
-            }
+            None => self.epoch = Some(Known { db, epoch: Epoch::of(db) }),
         }
     }
 
     /// A row has fallen behind although the database claims the same history.
     fn diverge(&mut self, db: DatabaseEpoch) {
         self.metrics.resyncs.diverged.inc();
-        self.start_epoch(Known {
-            db,
-            epoch: Epoch::diverged(db),
-        });
+        self.start_epoch(Known { db, epoch: Epoch::diverged(db) });
     }
 
     fn start_epoch(&mut self, known: Known) {

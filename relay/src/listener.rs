@@ -103,10 +103,7 @@ impl Listener {
     ) -> Result<Self, ConnectError> {
         Ok(Self {
             connector: Connector::new(db, App::RelayListener, Target::Direct)?,
-            heart: Heart::new(
-                Connector::new(db, App::Relay, Target::Pooled)?,
-                clock.clone(),
-            ),
+            heart: Heart::new(Connector::new(db, App::Relay, Target::Pooled)?, clock.clone()),
             forward: Forward::new(hub, metrics.clone(), clock),
             status,
             metrics,
@@ -144,11 +141,8 @@ impl Listener {
     }
 
     fn announce_attempt(&self) {
-        let (host, port, dbname) = (
-            self.connector.host(),
-            self.connector.port(),
-            self.connector.database(),
-        );
+        let (host, port, dbname) =
+            (self.connector.host(), self.connector.port(), self.connector.database());
         self.status.info(format!(
             "{} host={host} port={port} dbname={dbname}",
             phrases::LISTENER_INITIALIZING
@@ -249,10 +243,7 @@ impl Listener {
         if let Err(error) = sent {
             return Ok(Beat::Unsent(error));
         }
-        if wire
-            .hears(&mut self.forward, beat, Instant::now() + BEAT_ANSWER)
-            .await?
-        {
+        if wire.hears(&mut self.forward, beat, Instant::now() + BEAT_ANSWER).await? {
             let round_trip = begun.elapsed();
             self.status.heard(round_trip);
             self.metrics.heard(round_trip);
@@ -263,8 +254,7 @@ impl Listener {
     }
 
     async fn drive(&mut self, wire: &mut Wire, pause: Duration) -> Result<(), Lost> {
-        wire.drive_until(&mut self.forward, Instant::now() + pause)
-            .await
+        wire.drive_until(&mut self.forward, Instant::now() + pause).await
     }
 
     fn connect_failed(&self, error: &ConnectError) {

@@ -97,10 +97,7 @@ impl Server {
         serve(listener, service, LIMITS, shutdown).await;
         server.hub.with(crate::hub::Hub::close);
         server.sockets.close();
-        if tokio::time::timeout(grace, server.sockets.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(grace, server.sockets.wait()).await.is_err() {
             tracing::warn!(left = server.sockets.len(), "clients did not leave in time");
         }
     }
@@ -121,10 +118,8 @@ impl Server {
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Problem> {
         if request.uri().path() != PATH {
-            return Err(
-                Problem::new(StatusCode::NOT_FOUND, "this port serves WebSockets only")
-                    .with_detail(PATH),
-            );
+            return Err(Problem::new(StatusCode::NOT_FOUND, "this port serves WebSockets only")
+                .with_detail(PATH));
         }
         if request.method() != Method::GET {
             return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET"));
@@ -134,14 +129,9 @@ impl Server {
         let identity = self.identify(request.headers()).await?;
         let full = self.sockets.len() >= self.max_connections;
         if self.sockets.len() >= self.max_connections + TOLD {
-            return Err(Problem::unavailable(
-                "the relay has no room for another connection",
-            ));
+            return Err(Problem::unavailable("the relay has no room for another connection"));
         }
-        let owner = Owner {
-            session: identity.session,
-            user: identity.user,
-        };
+        let owner = Owner { session: identity.session, user: identity.user };
         let upgraded = hyper::upgrade::on(request);
         let (context, greeting) = (self.sessions.clone(), self.greeting.clone());
         self.sockets.spawn(async move {
@@ -165,9 +155,7 @@ impl Server {
             Ok(identity) => identity.ok_or_else(unknown),
             Err(error) => {
                 tracing::debug!(%error, "cannot check a session");
-                Err(Problem::unavailable(
-                    "the database is away, so nobody can be identified",
-                ))
+                Err(Problem::unavailable("the database is away, so nobody can be identified"))
             }
         }
     }

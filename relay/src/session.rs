@@ -71,11 +71,7 @@ impl Context {
     /// Puts the parts together.
     #[must_use]
     pub const fn new(hub: HubHandle, clock: DatabaseClock, metrics: SessionMetrics) -> Self {
-        Self {
-            hub,
-            clock,
-            metrics,
-        }
+        Self { hub, clock, metrics }
     }
 }
 
@@ -94,17 +90,12 @@ impl Drop for Registered {
 /// Serves a client until one side ends it.
 pub async fn run(socket: Socket, owner: Owner, greeting: &Greeting, context: Context) {
     let wake = Arc::new(Notify::new());
-    let welcome = context
-        .hub
-        .with(|hub| hub.connect(owner, Arc::clone(&wake)));
+    let welcome = context.hub.with(|hub| hub.connect(owner, Arc::clone(&wake)));
     let mut connection = Connection::new(socket, context);
     let Some(welcome) = welcome else {
         return connection.close(CloseReason::Restart).await;
     };
-    let registered = Registered {
-        hub: connection.hub().clone(),
-        id: welcome.id,
-    };
+    let registered = Registered { hub: connection.hub().clone(), id: welcome.id };
     let span = tracing::debug_span!("session", conn = ?welcome.id, user = %owner.user);
     async {
         tracing::debug!("connected");
@@ -122,7 +113,5 @@ pub async fn run(socket: Socket, owner: Owner, greeting: &Greeting, context: Con
 
 /// Tells a client that there is no room for it.
 pub async fn turn_away(socket: Socket, context: &Context) {
-    Connection::new(socket, context.clone())
-        .close(CloseReason::TooManyConnections)
-        .await;
+    Connection::new(socket, context.clone()).close(CloseReason::TooManyConnections).await;
 }

@@ -31,13 +31,8 @@ pub enum ListenerState {
 
 impl ListenerState {
     /// Every state.
-    pub const ALL: [Self; 5] = [
-        Self::Connecting,
-        Self::Verifying,
-        Self::Live,
-        Self::Lost,
-        Self::Disabled,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Connecting, Self::Verifying, Self::Live, Self::Lost, Self::Disabled];
 
     /// The word in `/state` and in metrics.
     #[must_use]
@@ -105,11 +100,7 @@ impl Status {
             events: VecDeque::new(),
             last_event: 0,
         };
-        Self {
-            inner: Arc::new(Mutex::new(inner)),
-            changes: watch::Sender::new(state),
-            note,
-        }
+        Self { inner: Arc::new(Mutex::new(inner)), changes: watch::Sender::new(state), note }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -154,8 +145,7 @@ impl Status {
             }
         };
         self.note.set(text);
-        self.changes
-            .send_if_modified(|now| std::mem::replace(now, state) != state);
+        self.changes.send_if_modified(|now| std::mem::replace(now, state) != state);
     }
 
     /// An attempt to connect has failed, or a connection was lost.
@@ -174,12 +164,8 @@ impl Status {
     pub fn keep(&self, level: Level, message: impl Into<String>) {
         let mut inner = self.inner();
         inner.last_event += 1;
-        let event = Event {
-            id: inner.last_event,
-            at: Timestamp::now(),
-            level,
-            message: message.into(),
-        };
+        let event =
+            Event { id: inner.last_event, at: Timestamp::now(), level, message: message.into() };
         inner.events.push_back(event);
         if inner.events.len() > MAX_EVENTS {
             inner.events.pop_front();

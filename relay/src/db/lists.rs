@@ -40,10 +40,7 @@ impl Db {
             ),
             ListQuery::Some(some) => {
                 ids = some.iter().map(|id| id.0).collect();
-                (
-                    "SELECT unnest($2::uuid[])".to_owned(),
-                    (&ids, Type::UUID_ARRAY),
-                )
+                ("SELECT unnest($2::uuid[])".to_owned(), (&ids, Type::UUID_ARRAY))
             }
         };
         let sql = format!(
@@ -55,9 +52,7 @@ impl Db {
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&user.0, Type::UUID), second];
         let result = timely(client.query_typed(&sql, &params)).await;
         let rows = settle(client, result)?;
-        let first = rows
-            .first()
-            .ok_or_else(|| DbError::Row("no row at all".into()))?;
+        let first = rows.first().ok_or_else(|| DbError::Row("no row at all".into()))?;
         let db = epoch(first)?;
         let mut heads = Vec::with_capacity(rows.len());
         for row in &rows {

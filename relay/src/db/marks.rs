@@ -8,10 +8,5 @@ pub(super) const MARKS: usize = 4;
 
 /// Reads the first [`MARKS`] columns.
 pub(super) fn epoch(row: &Row) -> Result<DatabaseEpoch, tokio_postgres::Error> {
-    Ok(DatabaseEpoch::new(
-        row.try_get(0)?,
-        row.try_get(1)?,
-        row.try_get(2)?,
-        row.try_get(3)?,
-    ))
+    Ok(DatabaseEpoch::new(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
 }

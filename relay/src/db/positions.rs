@@ -42,18 +42,11 @@ impl Db {
         let ids: Vec<Uuid> = row.try_get::<_, Option<_>>(MARKS)?.unwrap_or_default();
         let asked: Vec<i64> = row.try_get::<_, Option<_>>(MARKS + 1)?.unwrap_or_default();
         let rows: Vec<Option<i64>> = row.try_get::<_, Option<_>>(MARKS + 2)?.unwrap_or_default();
-        let behind = ids
-            .into_iter()
-            .zip(asked)
-            .zip(rows)
-            .map(|((id, asked), row)| Behind {
-                task: TaskId(id),
-                asked: Seq(asked),
-                row: row.map(Seq),
-            });
-        Ok(Positions {
-            db: epoch(&row)?,
-            behind: behind.collect(),
-        })
+        let behind = ids.into_iter().zip(asked).zip(rows).map(|((id, asked), row)| Behind {
+            task: TaskId(id),
+            asked: Seq(asked),
+            row: row.map(Seq),
+        });
+        Ok(Positions { db: epoch(&row)?, behind: behind.collect() })
     }
 }

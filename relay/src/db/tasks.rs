@@ -53,10 +53,7 @@ impl Db {
         }
         let head = head(&row, MARKS)?;
         let items = items(&row, MARKS + HEAD_LEN)?;
-        Ok(TaskRead {
-            db,
-            found: Some(Found { head, items }),
-        })
+        Ok(TaskRead { db, found: Some(Found { head, items }) })
     }
 }
 
@@ -68,21 +65,14 @@ fn items(row: &Row, at: usize) -> Result<Vec<ItemRow>, DbError> {
     let statuses: Vec<&str> = row.try_get(at + 2)?;
     let messages: Vec<Option<&str>> = row.try_get(at + 3)?;
     let seqs: Vec<i64> = row.try_get(at + 4)?;
-    let columns = ordinals
-        .into_iter()
-        .zip(nodes)
-        .zip(statuses)
-        .zip(messages)
-        .zip(seqs);
+    let columns = ordinals.into_iter().zip(nodes).zip(statuses).zip(messages).zip(seqs);
     let mut items = Vec::with_capacity(columns.len());
     for ((((ordinal, node), status), message), seq) in columns {
         items.push(ItemRow {
             ordinal: Ordinal::try_from(ordinal)
                 .map_err(|_| DbError::Row(format!("ordinal {ordinal}")))?,
             node: node.into(),
-            status: status
-                .parse::<ItemStatus>()
-                .map_err(|e| DbError::Row(e.to_string()))?,
+            status: status.parse::<ItemStatus>().map_err(|e| DbError::Row(e.to_string()))?,
             message: message.map(Into::into),
             seq: Seq(seq),
         });

@@ -71,9 +71,7 @@ async fn read(feed: &Feed, job: Job) -> (Ended, Option<(TaskId, Duration)>) {
             let failures = failed.map_or(0, |f| f.failures);
             tracing::debug!(task = %job.task, failures, %error, "read failed; it is repeated");
             let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10));
-            let pause = doubled
-                .min(LONGEST_PAUSE)
-                .mul_f64(rand::random_range(0.5..1.0));
+            let pause = doubled.min(LONGEST_PAUSE).mul_f64(rand::random_range(0.5..1.0));
             (Ended::Read, failed.map(|_| (job.task, pause)))
         }
     }

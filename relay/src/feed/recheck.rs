@@ -26,12 +26,8 @@ pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
 }
 
 async fn recheck(feed: &Feed) {
-    let asked: HashSet<Uuid> = feed
-        .hub
-        .with(|hub| hub.owners())
-        .into_iter()
-        .map(|o| o.session)
-        .collect();
+    let asked: HashSet<Uuid> =
+        feed.hub.with(|hub| hub.owners()).into_iter().map(|o| o.session).collect();
     if asked.is_empty() {
         return;
     }

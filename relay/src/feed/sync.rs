@@ -40,12 +40,7 @@ pub(super) fn polling(state: ListenerState, error: Option<String>, interval: Dur
 }
 
 fn mode(kind: ModeKind) -> Mode {
-    Mode {
-        kind,
-        since: Timestamp::now(),
-        reason: None,
-        poll_interval_ms: None,
-    }
+    Mode { kind, since: Timestamp::now(), reason: None, poll_interval_ms: None }
 }
 
 pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
@@ -67,8 +62,7 @@ pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
 }
 
 async fn live(feed: &Feed) -> std::convert::Infallible {
-    feed.hub
-        .with(|hub| hub.set_mode(mode(ModeKind::CatchingUp)));
+    feed.hub.with(|hub| hub.set_mode(mode(ModeKind::CatchingUp)));
     while let Err(error) = catch_up(feed).await {
         tracing::debug!(%error, "cannot catch up yet");
         sleep(RETRY).await;

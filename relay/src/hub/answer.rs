@@ -79,15 +79,11 @@ impl Answer {
 
     /// The items that changed after `prev`, which is not before what the read was for.
     pub(super) fn since(&self, prev: Seq) -> impl Iterator<Item = ItemUpdate<'_>> {
-        self.found
-            .items
-            .iter()
-            .filter(move |i| i.seq > prev)
-            .map(|i| ItemUpdate {
-                ordinal: i.ordinal,
-                status: i.status,
-                message: i.message.as_deref(),
-            })
+        self.found.items.iter().filter(move |i| i.seq > prev).map(|i| ItemUpdate {
+            ordinal: i.ordinal,
+            status: i.status,
+            message: i.message.as_deref(),
+        })
     }
 
     pub(super) fn changes_since(&self, prev: Seq) -> Vec<ItemChange> {
@@ -117,12 +113,7 @@ impl Answer {
     pub fn encode_page(&self, page: usize) -> Utf8Bytes {
         let frame = || {
             let seq = self.seq();
-            let items = self
-                .found
-                .items
-                .chunks(PAGE_ITEMS)
-                .nth(page)
-                .unwrap_or_default();
+            let items = self.found.items.chunks(PAGE_ITEMS).nth(page).unwrap_or_default();
             encode(&ServerMessage::Snapshot {
                 task_id: self.task(),
                 epoch: &self.epoch,

@@ -19,19 +19,12 @@ impl Hub {
     /// Where the hub is in every followed task that it knows.
     #[must_use]
     pub fn positions(&self) -> Vec<(TaskId, Seq)> {
-        self.tasks
-            .iter()
-            .filter_map(|(id, task)| Some((*id, task.seq()?)))
-            .collect()
+        self.tasks.iter().filter_map(|(id, task)| Some((*id, task.seq()?))).collect()
     }
 
     /// Reads a task again if it is still not where its row was found to be; true if so.
     pub fn repair(&mut self, behind: Behind) -> bool {
-        let Some(known) = self
-            .tasks
-            .get(&behind.task)
-            .and_then(super::task::Task::seq)
-        else {
+        let Some(known) = self.tasks.get(&behind.task).and_then(super::task::Task::seq) else {
             return false;
         };
         let needed = match behind.row {
@@ -48,20 +41,13 @@ impl Hub {
     /// Whether every read that was asked for has come.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.tasks
-            .values()
-            .all(|t| t.read == super::reads::Read::Idle)
+        self.tasks.values().all(|t| t.read == super::reads::Read::Idle)
     }
 
     /// The deepest backlog: notifications held for a task, or steps that a client is behind.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        let held = self
-            .tasks
-            .values()
-            .map(super::task::Task::held)
-            .max()
-            .unwrap_or(0);
+        let held = self.tasks.values().map(super::task::Task::held).max().unwrap_or(0);
         let behind = self
             .sessions
             .values()
@@ -81,9 +67,7 @@ impl Hub {
 
     /// Shows the deepest backlog in the metrics.
     pub fn measure(&self) {
-        self.metrics
-            .queue_depth
-            .set(i64::try_from(self.backlog()).unwrap_or(i64::MAX));
+        self.metrics.queue_depth.set(i64::try_from(self.backlog()).unwrap_or(i64::MAX));
     }
 
     /// A comparison has found a task that no notification had brought here.

@@ -38,17 +38,15 @@ impl Hub {
         if std::mem::take(&mut session.tell_mode) {
             return Next::Frame(Frame::Mode(Arc::clone(&self.mode)));
         }
-        self.next_of_tasks(id)
-            .or_else(|| self.next_of_list(id))
-            .map_or_else(
-                || {
-                    if let Some(session) = self.sessions.get_mut(&id) {
-                        session.sleep();
-                    }
-                    Next::Idle
-                },
-                Next::Frame,
-            )
+        self.next_of_tasks(id).or_else(|| self.next_of_list(id)).map_or_else(
+            || {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.sleep();
+                }
+                Next::Idle
+            },
+            Next::Frame,
+        )
     }
 
     fn next_of_tasks(&mut self, id: ConnId) -> Option<Frame> {
@@ -74,23 +72,14 @@ impl Hub {
         if let Position::Resume { seq, .. } = sub.position
             && seq <= known.seq
         {
-            sub.position = Position::At {
-                seq,
-                joined: known.seq,
-            };
+            sub.position = Position::At { seq, joined: known.seq };
         }
         Some(match sub.position.clone() {
             Position::Paging { answer, page } => {
                 sub.position = if page + 1 < answer.pages() {
-                    Position::Paging {
-                        answer: Arc::clone(&answer),
-                        page: page + 1,
-                    }
+                    Position::Paging { answer: Arc::clone(&answer), page: page + 1 }
                 } else {
-                    Position::At {
-                        seq: answer.seq(),
-                        joined: known.seq,
-                    }
+                    Position::At { seq: answer.seq(), joined: known.seq }
                 };
                 Turn::Frame(Frame::Page { answer, page })
             }
@@ -103,10 +92,7 @@ impl Hub {
                     sub.position = Position::Ended;
                     let epoch = &self.epoch.as_ref()?.epoch;
                     let step = Arc::new(known.bare_end(task_id, epoch));
-                    Turn::Frame(Frame::Step {
-                        step,
-                        live: seq > joined,
-                    })
+                    Turn::Frame(Frame::Step { step, live: seq > joined })
                 } else {
                     Turn::Nothing
                 }
@@ -131,12 +117,5 @@ impl Hub {
 }
 
 fn after(step: &Step, joined: knm_shared::ids::Seq) -> Position {
-    if step.end {
-        Position::Ended
-    } else {
-        Position::At {
-            seq: step.seq,
-            joined,
-        }
-    }
+    if step.end { Position::Ended } else { Position::At { seq: step.seq, joined } }
 }

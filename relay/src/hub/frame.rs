@@ -73,10 +73,9 @@ impl Frame {
                 full: *full,
                 tasks: heads.iter().map(Arc::as_ref).collect(),
             }),
-            Self::Resync(epoch) => encode(&ServerMessage::Resync {
-                epoch,
-                reason: ResyncReason::Epoch,
-            }),
+            Self::Resync(epoch) => {
+                encode(&ServerMessage::Resync { epoch, reason: ResyncReason::Epoch })
+            }
             Self::Mode(mode) => encode(&ServerMessage::Mode(mode)),
             Self::Refused { task, code } => encode(&ServerMessage::Error {
                 code: *code,

@@ -19,11 +19,7 @@ impl HubHandle {
     /// Shares a hub.
     #[must_use]
     pub fn new(hub: Hub) -> Self {
-        Self {
-            hub: Arc::new(Mutex::new(hub)),
-            stirred: Arc::default(),
-            doubts: Arc::default(),
-        }
+        Self { hub: Arc::new(Mutex::new(hub)), stirred: Arc::default(), doubts: Arc::default() }
     }
 
     /// One transition.

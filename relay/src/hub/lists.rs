@@ -71,13 +71,7 @@ impl UserList {
     pub(super) fn start_over(&mut self) {
         let watchers = std::mem::take(&mut self.watchers);
         let version = self.version;
-        *self = Self {
-            watchers,
-            version,
-            told: version,
-            stale: true,
-            ..Self::default()
-        };
+        *self = Self { watchers, version, told: version, stale: true, ..Self::default() };
     }
 
     pub(super) fn touch(&mut self, task: TaskId) {
@@ -97,13 +91,7 @@ impl UserList {
             return;
         }
         self.version += 1;
-        self.heads.insert(
-            head.id,
-            Listed {
-                head: Arc::new(head),
-                changed: self.version,
-            },
-        );
+        self.heads.insert(head.id, Listed { head: Arc::new(head), changed: self.version });
     }
 
     fn replace(&mut self, heads: Vec<Head>) {
@@ -135,11 +123,7 @@ impl UserList {
         let error = note.error.as_deref().map(Into::into);
         listed.changed = self.version;
         listed.head = Arc::new(Head {
-            progress: Progress {
-                status: note.status,
-                counts: note.counts,
-                error,
-            },
+            progress: Progress { status: note.status, counts: note.counts, error },
             seq: note.seq,
             updated_at: updated_at.unwrap_or(listed.head.updated_at),
             ..Head::clone(&listed.head)
@@ -153,10 +137,7 @@ impl UserList {
         }
         let full = since < self.replaced;
         let heads = self.heads.values().filter(|l| full || l.changed > since);
-        Some(Frame::List {
-            full,
-            heads: heads.map(|l| Arc::clone(&l.head)).collect(),
-        })
+        Some(Frame::List { full, heads: heads.map(|l| Arc::clone(&l.head)).collect() })
     }
 
     fn take(&mut self) -> Option<ListQuery> {
@@ -252,11 +233,7 @@ impl Hub {
             if let Some(query) = list.take() {
                 last += 1;
                 list.in_flight = Some(last);
-                jobs.push(ListJob {
-                    user: *user,
-                    query,
-                    began: last,
-                });
+                jobs.push(ListJob { user: *user, query, began: last });
             }
         }
         self.last = last;
@@ -296,8 +273,6 @@ impl Hub {
     }
 
     fn list_in_flight(&mut self, job: &ListJob) -> Option<&mut UserList> {
-        self.lists
-            .get_mut(&job.user)
-            .filter(|l| l.in_flight == Some(job.began))
+        self.lists.get_mut(&job.user).filter(|l| l.in_flight == Some(job.began))
     }
 }

@@ -37,10 +37,7 @@ impl HubMetrics {
     /// When one of them is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let resyncs = IntCounterVec::new(
-            Opts::new(
-                "knm_relay_resyncs_total",
-                "Times that clients were sent everything again",
-            ),
+            Opts::new("knm_relay_resyncs_total", "Times that clients were sent everything again"),
             &["reason"],
         )?;
         let metrics = Self {

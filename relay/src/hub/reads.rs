@@ -87,20 +87,11 @@ impl Hub {
                 .min()
                 .unwrap_or_default();
             let began = self.number();
-            let read = Read::InFlight {
-                began,
-                from,
-                floor,
-                again: false,
-            };
+            let read = Read::InFlight { began, from, floor, again: false };
             if let Some(task) = self.tasks.get_mut(&task_id) {
                 task.read = read;
             }
-            return Some(Job {
-                task: task_id,
-                from,
-                began,
-            });
+            return Some(Job { task: task_id, from, began });
         }
     }
 
@@ -141,9 +132,7 @@ impl Hub {
         let task = self.tasks.get_mut(&job.task)?;
         task.read = Read::Resting;
         task.failures += 1;
-        Some(Failed {
-            failures: task.failures,
-        })
+        Some(Failed { failures: task.failures })
     }
 
     /// The time to try a failed read again has come.
@@ -160,12 +149,9 @@ impl Hub {
     /// Whether `job` is still the one that the task waits for; another answer came too late.
     fn in_flight(&self, job: Job) -> Option<(Option<Seq>, bool)> {
         match self.tasks.get(&job.task)?.read {
-            Read::InFlight {
-                began,
-                floor,
-                again,
-                ..
-            } if began == job.began => Some((floor, again)),
+            Read::InFlight { began, floor, again, .. } if began == job.began => {
+                Some((floor, again))
+            }
             _ => None,
         }
     }
@@ -199,10 +185,7 @@ impl Hub {
             };
             if let Position::Resume { seq, after } = sub.position {
                 if seq <= known.seq {
-                    sub.position = Position::Waiting {
-                        seq,
-                        joined: known.seq,
-                    };
+                    sub.position = Position::Waiting { seq, joined: known.seq };
                 } else if after < job.began {
                     self.metrics.resyncs.cursor_ahead.inc();
                     sub.position = Position::Snapshot;
@@ -210,17 +193,11 @@ impl Hub {
             }
             match sub.position {
                 Position::Snapshot if answer.is_whole() => {
-                    sub.position = Position::Paging {
-                        answer: Arc::clone(answer),
-                        page: 0,
-                    };
+                    sub.position = Position::Paging { answer: Arc::clone(answer), page: 0 };
                 }
                 Position::Waiting { seq, joined } if answer.from() <= seq && seq < answer.seq() => {
                     let step = steps.entry(seq).or_insert_with(|| since(answer, seq));
-                    sub.position = Position::Behind {
-                        step: Arc::clone(step),
-                        joined,
-                    };
+                    sub.position = Position::Behind { step: Arc::clone(step), joined };
                 }
                 Position::Waiting { seq, joined }
                     if seq == known.seq || known.ring.behind(seq).is_some() =>

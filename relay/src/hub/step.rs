@@ -58,11 +58,8 @@ impl Step {
         let Changes::Items(items) = &self.changes else {
             return BASE_BYTES;
         };
-        let messages: usize = items
-            .iter()
-            .filter_map(|i| i.message.as_ref())
-            .map(String::len)
-            .sum();
+        let messages: usize =
+            items.iter().filter_map(|i| i.message.as_ref()).map(String::len).sum();
         BASE_BYTES + items.len() * ITEM_BYTES + 2 * messages
     }
 
@@ -106,14 +103,6 @@ impl Step {
 }
 
 fn update(item: &ItemChange) -> ItemUpdate<'_> {
-    let ItemChange {
-        ordinal,
-        status,
-        message,
-    } = item;
-    ItemUpdate {
-        ordinal: *ordinal,
-        status: *status,
-        message: message.as_deref(),
-    }
+    let ItemChange { ordinal, status, message } = item;
+    ItemUpdate { ordinal: *ordinal, status: *status, message: message.as_deref() }
 }

@@ -97,21 +97,11 @@ impl Task {
         if overflow {
             self.held.clear();
         }
-        self.held.insert(
-            note.prev,
-            Held {
-                note: note.clone(),
-                after: last,
-            },
-        );
+        self.held.insert(note.prev, Held { note: note.clone(), after: last });
         let advanced = self.replay(epoch) > 0;
         // What is held when a read comes back is looked at then.
         let under_way = matches!(self.read, Read::InFlight { .. });
-        Noted {
-            advanced,
-            gap,
-            read: overflow || !(self.held.is_empty() || under_way),
-        }
+        Noted { advanced, gap, read: overflow || !(self.held.is_empty() || under_way) }
     }
 
     /// Applies what is held as far as it is contiguous, and drops what is older.
@@ -183,17 +173,8 @@ impl Standing {
     }
 
     fn apply(&mut self, note: Notification, epoch: &Epoch) {
-        let Notification {
-            status,
-            counts,
-            error,
-            ..
-        } = note;
-        let progress = Arc::new(Progress {
-            status,
-            counts,
-            error: error.map(Into::into),
-        });
+        let Notification { status, counts, error, .. } = note;
+        let progress = Arc::new(Progress { status, counts, error: error.map(Into::into) });
         self.push(Step {
             task: note.task,
             epoch: epoch.clone(),

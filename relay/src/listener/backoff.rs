@@ -43,10 +43,7 @@ mod tests {
         let mut expected = FIRST;
         for _ in 0..12 {
             let wait = backoff.next();
-            assert!(
-                wait >= expected / 2 && wait <= expected,
-                "{wait:?} of {expected:?}"
-            );
+            assert!(wait >= expected / 2 && wait <= expected, "{wait:?} of {expected:?}");
             expected = (expected * 2).min(LONGEST);
         }
         backoff.reset();

@@ -18,11 +18,7 @@ pub(super) struct Forward {
 
 impl Forward {
     pub(super) fn new(hub: HubHandle, metrics: ListenerMetrics, clock: DatabaseClock) -> Self {
-        Self {
-            hub,
-            metrics,
-            clock,
-        }
+        Self { hub, metrics, clock }
     }
 
     pub(super) fn epoch(&self, db: DatabaseEpoch) {

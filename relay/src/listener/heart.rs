@@ -48,13 +48,7 @@ impl Heart {
     /// Nothing is opened yet. The channel is this process's own.
     pub(super) fn new(connector: Connector, clock: DatabaseClock) -> Self {
         let channel = format!("knm_heartbeat_{:016x}", rand::random::<u64>());
-        Self {
-            connector,
-            clock,
-            channel,
-            last: 0,
-            session: None,
-        }
+        Self { connector, clock, channel, last: 0, session: None }
     }
 
     pub(super) fn channel(&self) -> &str {

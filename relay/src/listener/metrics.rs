@@ -48,10 +48,7 @@ impl ListenerMetrics {
         };
         let metrics = Self {
             state: IntGaugeVec::new(
-                Opts::new(
-                    "knm_relay_listener_state",
-                    "1 for the listener's present state",
-                ),
+                Opts::new("knm_relay_listener_state", "1 for the listener's present state"),
                 &["state"],
             )?,
             connect_failures: IntCounterVec::new(
@@ -94,9 +91,7 @@ impl ListenerMetrics {
     /// The listener has gone on to another state.
     pub fn enter(&self, state: ListenerState) {
         for each in ListenerState::ALL {
-            self.state
-                .with_label_values(&[each.as_str()])
-                .set(i64::from(each == state));
+            self.state.with_label_values(&[each.as_str()]).set(i64::from(each == state));
         }
     }
 
@@ -106,9 +101,7 @@ impl ListenerMetrics {
 
     pub(super) fn heard(&self, round_trip: Duration) {
         self.round_trip.observe(round_trip.as_secs_f64());
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_heartbeat.set(now.as_secs_f64());
     }
 }

@@ -74,23 +74,13 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(client: Client, connection: Connection, channel: &str) -> Self {
-        Self {
-            client,
-            connection,
-            channel: channel.to_owned(),
-            heard: 0,
-        }
+        Self { client, connection, channel: channel.to_owned(), heard: 0 }
     }
 
     /// Subscribes to the channels, then asks which history this is: in this order, nothing that
     /// commits after the question can be missed.
     pub(super) async fn listen(&mut self, forward: &mut Forward) -> Result<DatabaseEpoch, Lost> {
-        let Self {
-            client,
-            connection,
-            channel,
-            heard,
-        } = self;
+        let Self { client, connection, channel, heard } = self;
         let setup = async {
             // Unix sockets and some poolers do not know these; the listener works without them.
             if let Err(error) = client.batch_execute(SERVER_SETTINGS).await {
@@ -104,16 +94,8 @@ impl Wire {
             let row = client.query_typed_one(&EPOCH_SQL(), &[]).await?;
             epoch_of(&row)
         };
-        let mut taker = Taker {
-            connection,
-            channel,
-            heard,
-        };
-        taker
-            .run(forward, timeout(SETUP, setup))
-            .await?
-            .map_err(|_| Lost::Silent)?
-            .map_err(refused)
+        let mut taker = Taker { connection, channel, heard };
+        taker.run(forward, timeout(SETUP, setup)).await?.map_err(|_| Lost::Silent)?.map_err(refused)
     }
 
     /// Takes notifications until `work` is done.
@@ -122,19 +104,8 @@ impl Wire {
         forward: &mut Forward,
         work: F,
     ) -> Result<F::Output, Lost> {
-        let Self {
-            connection,
-            channel,
-            heard,
-            ..
-        } = self;
-        Taker {
-            connection,
-            channel,
-            heard,
-        }
-        .run(forward, work)
-        .await
+        let Self { connection, channel, heard, .. } = self;
+        Taker { connection, channel, heard }.run(forward, work).await
     }
 
     /// Takes notifications until then.
@@ -153,17 +124,8 @@ impl Wire {
         beat: BeatId,
         until: Instant,
     ) -> Result<bool, Lost> {
-        let Self {
-            connection,
-            channel,
-            heard,
-            ..
-        } = self;
-        let mut taker = Taker {
-            connection,
-            channel,
-            heard,
-        };
+        let Self { connection, channel, heard, .. } = self;
+        let mut taker = Taker { connection, channel, heard };
         let mut deadline = pin!(sleep_until(until));
         while *taker.heard < beat {
             tokio::select! {
@@ -180,18 +142,9 @@ impl Wire {
         forward: &mut Forward,
         within: Duration,
     ) -> Result<(), Lost> {
-        let Self {
-            client,
-            connection,
-            channel,
-            heard,
-        } = self;
+        let Self { client, connection, channel, heard } = self;
         let probe = timeout(within, client.query_typed("SELECT 1", &[]));
-        let mut taker = Taker {
-            connection,
-            channel,
-            heard,
-        };
+        let mut taker = Taker { connection, channel, heard };
         match taker.run(forward, probe).await? {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(refused(error)),
@@ -201,11 +154,7 @@ impl Wire {
 }
 
 fn refused(error: tokio_postgres::Error) -> Lost {
-    if error.is_closed() {
-        Lost::Closed
-    } else {
-        Lost::Refused(error)
-    }
+    if error.is_closed() { Lost::Closed } else { Lost::Refused(error) }
 }
 
 /// The half of a [`Wire`] that takes messages, while the other half may be asking.
@@ -240,11 +189,7 @@ impl Taker<'_> {
         match message {
             AsyncMessage::Notification(note) => self.notification(forward, &note),
             AsyncMessage::Notice(notice) => {
-                tracing::debug!(
-                    severity = notice.severity(),
-                    message = notice.message(),
-                    "notice"
-                );
+                tracing::debug!(severity = notice.severity(), message = notice.message(), "notice");
             }
             other => tracing::debug!(?other, "unexpected message"),
         }

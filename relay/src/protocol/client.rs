@@ -45,8 +45,7 @@ impl ClientMessage {
 
 fn cursor<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Cursor>, D::Error> {
     let text: Option<String> = Option::deserialize(d)?;
-    text.map(|t| t.parse().map_err(serde::de::Error::custom))
-        .transpose()
+    text.map(|t| t.parse().map_err(serde::de::Error::custom)).transpose()
 }
 
 #[cfg(test)]
@@ -63,37 +62,22 @@ mod tests {
         let parse = |text: &str| ClientMessage::parse(&text.replace("ID", ID)).expect(text);
         assert_eq!(
             parse(r#"{"type":"subscribe","task_id":"ID"}"#),
-            ClientMessage::Subscribe {
-                task_id,
-                cursor: None
-            }
+            ClientMessage::Subscribe { task_id, cursor: None }
         );
         assert_eq!(
             parse(r#"{"type":"subscribe","task_id":"ID","cursor":null}"#),
-            ClientMessage::Subscribe {
-                task_id,
-                cursor: None
-            }
+            ClientMessage::Subscribe { task_id, cursor: None }
         );
         assert_eq!(
             parse(r#"{"type":"subscribe","task_id":"ID","cursor":"a-1:17"}"#),
-            ClientMessage::Subscribe {
-                task_id,
-                cursor: "a-1:17".parse().ok()
-            }
+            ClientMessage::Subscribe { task_id, cursor: "a-1:17".parse().ok() }
         );
         assert_eq!(
             parse(r#"{"type":"unsubscribe","task_id":"ID"}"#),
             ClientMessage::Unsubscribe { task_id }
         );
-        assert_eq!(
-            parse(r#"{"type":"watch_tasks"}"#),
-            ClientMessage::WatchTasks {}
-        );
-        assert_eq!(
-            parse(r#"{"type":"unwatch_tasks"}"#),
-            ClientMessage::UnwatchTasks {}
-        );
+        assert_eq!(parse(r#"{"type":"watch_tasks"}"#), ClientMessage::WatchTasks {});
+        assert_eq!(parse(r#"{"type":"unwatch_tasks"}"#), ClientMessage::UnwatchTasks {});
     }
 
     #[test]
@@ -111,10 +95,7 @@ mod tests {
             r#"{"type":"watch_tasks","all":true}"#,
             r#"{"type":"watch_tasks"}{"type":"watch_tasks"}"#,
         ] {
-            assert!(
-                ClientMessage::parse(&bad.replace("ID", ID)).is_err(),
-                "{bad}"
-            );
+            assert!(ClientMessage::parse(&bad.replace("ID", ID)).is_err(), "{bad}");
         }
     }
 

@@ -119,10 +119,7 @@ impl<'a> CursorText<'a> {
 
 impl Serialize for CursorText<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&Cursor {
-            epoch: self.0.clone(),
-            seq: self.1,
-        })
+        s.collect_str(&Cursor { epoch: self.0.clone(), seq: self.1 })
     }
 }
 
@@ -178,11 +175,7 @@ impl Serialize for Progress {
             #[serde(skip_serializing_if = "Option::is_none")]
             error: Option<&'a str>,
         }
-        let Self {
-            status,
-            counts,
-            error,
-        } = self;
+        let Self { status, counts, error } = self;
         Wire {
             status: *status,
             current: counts.done(),
@@ -304,12 +297,7 @@ mod tests {
 
     #[test]
     fn a_hundred_percent_means_all() {
-        let mut counts = Counts {
-            total: 3_000,
-            succeeded: 2_999,
-            pending: 1,
-            ..Counts::default()
-        };
+        let mut counts = Counts { total: 3_000, succeeded: 2_999, pending: 1, ..Counts::default() };
         assert!((percent(&counts) - 99.9).abs() < 1e-9);
         counts.shift(ItemStatus::Pending, ItemStatus::Failed);
         assert!((percent(&counts) - 100.0).abs() < 1e-9);

@@ -37,10 +37,8 @@ impl Origins {
         if allowed {
             return Ok(());
         }
-        Err(
-            Problem::new(StatusCode::FORBIDDEN, "this page may not connect here")
-                .with_detail("add its origin to relay.allowed_origins"),
-        )
+        Err(Problem::new(StatusCode::FORBIDDEN, "this page may not connect here")
+            .with_detail("add its origin to relay.allowed_origins"))
     }
 }
 
@@ -54,21 +52,14 @@ impl Origin {
         };
         let authority = uri.authority()?;
         let port = port(authority, &scheme)?;
-        Some(Self {
-            scheme,
-            host: authority.host().to_ascii_lowercase(),
-            port,
-        })
+        Some(Self { scheme, host: authority.host().to_ascii_lowercase(), port })
     }
 
     /// A page cannot choose these headers: the browser writes Host, a proxy X-Forwarded-Host.
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
         let forwarded = headers.get("x-forwarded-host");
         headers.get(HOST).into_iter().chain(forwarded).any(|value| {
-            let authority = value
-                .to_str()
-                .ok()
-                .and_then(|v| v.trim().parse::<Authority>().ok());
+            let authority = value.to_str().ok().and_then(|v| v.trim().parse::<Authority>().ok());
             authority.is_some_and(|a| {
                 a.host().eq_ignore_ascii_case(&self.host)
                     && port(&a, &self.scheme) == Some(self.port)
@@ -90,10 +81,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(k, v)| (k.parse().expect("name"), v.parse().expect("value")))
-            .collect()
+        pairs.iter().map(|(k, v)| (k.parse().expect("name"), v.parse().expect("value"))).collect()
     }
 
     fn origins(named: &[&str]) -> Origins {
@@ -106,14 +94,8 @@ mod tests {
         for good in [
             &[("host", "knm.example")][..],
             &[("host", "knm.example"), ("origin", "https://knm.example")],
-            &[
-                ("host", "KNM.example:443"),
-                ("origin", "https://knm.example"),
-            ],
-            &[
-                ("host", "localhost:8081"),
-                ("origin", "http://localhost:8081"),
-            ],
+            &[("host", "KNM.example:443"), ("origin", "https://knm.example")],
+            &[("host", "localhost:8081"), ("origin", "http://localhost:8081")],
             &[
                 ("host", "10.0.0.7:8081"),
                 ("x-forwarded-host", "knm.example"),

@@ -16,11 +16,7 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) const fn new(status: StatusCode, title: &'static str) -> Self {
-        Self {
-            status,
-            title,
-            detail: None,
-        }
+        Self { status, title, detail: None }
     }
 
     /// The relay cannot, for now.
@@ -49,25 +45,13 @@ struct Document {
 
 impl From<Problem> for Response<Full<Bytes>> {
     fn from(problem: Problem) -> Self {
-        let Problem {
-            status,
-            title,
-            detail,
-        } = problem;
-        let document = Document {
-            r#type: "about:blank",
-            title,
-            status: status.as_u16(),
-            detail,
-        };
+        let Problem { status, title, detail } = problem;
+        let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
         let body = serde_json::to_vec(&document).expect("strings and a number");
         let mut response = Response::new(Full::new(body.into()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match status {
             StatusCode::UNAUTHORIZED => {

@@ -41,10 +41,8 @@ impl Handshake {
                 let accept = HeaderValue::from_str(&accept).expect("base64 is plain ASCII");
                 Ok(Self { accept })
             }
-            _ => Err(
-                Problem::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket")
-                    .with_detail("connect with a WebSocket client, version 13"),
-            ),
+            _ => Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket")
+                .with_detail("connect with a WebSocket client, version 13")),
         }
     }
 
@@ -80,9 +78,7 @@ pub(super) enum UpgradeError {
 /// The TCP socket itself: hyper's layers and buffers go, which matters for thousands of idle ones.
 pub(super) async fn socket(upgrade: OnUpgrade) -> Result<Socket, UpgradeError> {
     let upgraded = upgrade.await?;
-    let parts = upgraded
-        .downcast::<TokioIo<TcpStream>>()
-        .map_err(|_| UpgradeError::Io)?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| UpgradeError::Io)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -99,10 +95,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(k, v)| (k.parse().expect("name"), v.parse().expect("value")))
-            .collect()
+        pairs.iter().map(|(k, v)| (k.parse().expect("name"), v.parse().expect("value"))).collect()
     }
 
     #[test]
@@ -116,10 +109,7 @@ mod tests {
         .expect("a handshake")
         .accept();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-        assert_eq!(
-            response.headers()[SEC_WEBSOCKET_ACCEPT],
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

@@ -150,10 +150,7 @@ impl Connection {
         if let Some(stall) = &mut self.unflushed
             && stall.written != written
         {
-            *stall = Stall {
-                since: Instant::now(),
-                written,
-            };
+            *stall = Stall { since: Instant::now(), written };
         }
         let since = self.unflushed.map_or(heard, |stall| stall.since.min(heard));
         since + PATIENCE
@@ -184,10 +181,7 @@ impl Connection {
     /// Hands a message to the socket's buffer; the next [`Connection::event`] goes on writing it.
     fn send(&mut self, message: Message) -> Result<()> {
         let written = self.socket.get_ref().written();
-        self.unflushed.get_or_insert_with(|| Stall {
-            since: Instant::now(),
-            written,
-        });
+        self.unflushed.get_or_insert_with(|| Stall { since: Instant::now(), written });
         Pin::new(&mut self.socket).start_send(message)
     }
 
@@ -212,13 +206,11 @@ impl Connection {
             if self.answers >= MAX_ANSWERS {
                 return Poll::Pending;
             }
-            Pin::new(&mut self.socket)
-                .poll_next(cx)
-                .map(|message| match message {
-                    Some(Ok(message)) => Event::Message(message),
-                    Some(Err(error)) => Event::Failed(error),
-                    None => Event::Ended,
-                })
+            Pin::new(&mut self.socket).poll_next(cx).map(|message| match message {
+                Some(Ok(message)) => Event::Message(message),
+                Some(Err(error)) => Event::Failed(error),
+                None => Event::Ended,
+            })
         })
         .await
     }
@@ -233,10 +225,7 @@ impl Connection {
             // The library answers pings and closes; what it has queued leaves with the next flush.
             Message::Ping(_) | Message::Close(_) => {
                 let written = self.socket.get_ref().written();
-                self.unflushed.get_or_insert_with(|| Stall {
-                    since: Instant::now(),
-                    written,
-                });
+                self.unflushed.get_or_insert_with(|| Stall { since: Instant::now(), written });
                 Reaction::Nothing
             }
             Message::Pong(_) | Message::Frame(_) => Reaction::Nothing,
@@ -254,10 +243,7 @@ impl Connection {
                 });
                 self.socket.feed(Message::Text(goodbye)).await?;
             }
-            let frame = CloseFrame {
-                code: reason.code().into(),
-                reason: reason.text().into(),
-            };
+            let frame = CloseFrame { code: reason.code().into(), reason: reason.text().into() };
             self.socket.close(Some(frame)).await?;
             loop {
                 match self.event().await {

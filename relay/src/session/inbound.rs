@@ -22,10 +22,7 @@ struct Allowance {
 
 impl Allowance {
     fn new(now: Instant) -> Self {
-        Self {
-            left: BURST,
-            since: now,
-        }
+        Self { left: BURST, since: now }
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -61,10 +58,7 @@ pub(super) struct Inbound {
 
 impl Inbound {
     pub(super) fn new() -> Self {
-        Self {
-            allowance: Allowance::new(Instant::now()),
-            malformed: false,
-        }
+        Self { allowance: Allowance::new(Instant::now()), malformed: false }
     }
 
     /// Whether another frame, of whatever kind, is within the allowance.

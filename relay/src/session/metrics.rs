@@ -35,9 +35,7 @@ impl SessionMetrics {
             closed: IntCounterVec::new(closed, &["code"])?,
         };
         for reason in CloseReason::ALL {
-            metrics
-                .closed
-                .with_label_values(&[&reason.code().to_string()]);
+            metrics.closed.with_label_values(&[&reason.code().to_string()]);
         }
         registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.frames.clone()))?;
@@ -46,8 +44,6 @@ impl SessionMetrics {
     }
 
     pub(super) fn closed(&self, reason: CloseReason) {
-        self.closed
-            .with_label_values(&[&reason.code().to_string()])
-            .inc();
+        self.closed.with_label_values(&[&reason.code().to_string()]).inc();
     }
 }
