@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
+use hyper::body::Bytes;
 use knm_shared::admin::{self, Admin, Readiness};
 use knm_shared::config::{Config, Loaded};
 use knm_shared::http::Limits;
@@ -20,14 +19,12 @@ use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 use tracing::{info, warn};
 
 use crate::auth::{Auth, Passwords};
 use crate::clusters::{self, Cluster, Clusters};
 use crate::engine::Engine;
-use crate::http::client::{Edge, Peer};
-use crate::http::{boxed, stack};
+use crate::http::client::Edge;
 use crate::relay_link::{self, tunnel::Tunnels};
 use crate::routes::{self, Services, State, meta::MetaView};
 use crate::{db, http, k8s, metrics, openapi};
@@ -94,24 +91,15 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
 
     permanent.spawn(watch);
     let relay_admin = relay_link::local(config.relay.admin_listen);
-    permanent.spawn(relay_link::watch::run(
-        relay_admin,
-        relay_note,
-        metrics.relay.clone(),
-    ));
+    permanent.spawn(relay_link::watch::run(relay_admin, relay_note, metrics.relay.clone()));
     let pool_stop = CancellationToken::new();
     let mut maintenance = JoinSet::new();
     let (pool_kept, pool_token) = (pool.clone(), pool_stop.clone());
     maintenance.spawn(async move { pool_kept.maintain(pool_token).await });
 
     let broken = CancellationToken::new();
-    let engine = Engine::start(
-        config,
-        pool.clone(),
-        clusters.clone(),
-        metrics.engine,
-        broken.clone(),
-    )?;
+    let engine =
+        Engine::start(config, pool.clone(), clusters.clone(), metrics.engine, broken.clone())?;
     let tunnels = Tunnels::new(relay_link::local(config.relay.listen), metrics.relay);
     let state = State(Arc::new(Services {
         edge: Edge::new(&config.api.trusted_proxies, &config.api.public_url)?,
@@ -179,24 +167,10 @@ async fn start_server(
     stop: CancellationToken,
 ) -> anyhow::Result<JoinSet<()>> {
     let listener = knm_shared::http::bind(config.api.listen).await?;
-    let address = listener
-        .local_addr()
-        .context("the address of the listening socket")?;
-    let service = stack::service(Arc::new(routes::router()), state, metrics.clone());
-    let connection = move |peer| {
-        let (service, open) = (service.clone(), metrics.connection());
-        service_fn(move |mut request: ::http::Request<Incoming>| {
-            let _open = &open;
-            request.extensions_mut().insert(Peer(peer));
-            service.clone().oneshot(request.map(boxed))
-        })
-    };
-    let limits = Limits {
-        drain: DRAIN,
-        ..Limits::default()
-    };
+    let address = listener.local_addr().context("the address of the listening socket")?;
+    let limits = Limits { drain: DRAIN, ..Limits::default() };
     let mut server = JoinSet::new();
-    server.spawn(knm_shared::http::serve(listener, connection, limits, stop));
+    server.spawn(http::server::serve(listener, routes::router(), state, metrics, limits, stop));
     info!(%address, "serving the API");
     Ok(server)
 }

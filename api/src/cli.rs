@@ -70,10 +70,7 @@ enum AdminCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
@@ -97,19 +94,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Check => {
             let sound = check::run(config, Component::Api).await;
-            return Ok(if sound {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Openapi => print!("{}", openapi::document()),
         Command::Serve => {
-            app::serve(config::load(config)?)
-                .await
-                .inspect_err(|error| {
-                    tracing::error!(error = format!("{error:#}"), "knm-api ends");
-                })?;
+            app::serve(config::load(config)?).await.inspect_err(|error| {
+                tracing::error!(error = format!("{error:#}"), "knm-api ends");
+            })?;
         }
         Command::Migrate { adopt } => migrate(&config::load(config)?, adopt).await?,
         Command::Admin(AdminCommand::Create { username }) => {
@@ -123,11 +114,7 @@ async fn migrate(loaded: &Loaded, adopt: bool) -> anyhow::Result<()> {
     telemetry::init(&loaded.config.log)?;
     tracing::info!("{}", phrases::DATABASE_INITIALIZING);
     let report = open(loaded).await?.run(adopt).await?;
-    tracing::info!(
-        version = report.version,
-        "{}",
-        phrases::DATABASE_INITIALIZED
-    );
+    tracing::info!(version = report.version, "{}", phrases::DATABASE_INITIALIZED);
     Ok(())
 }
 
@@ -145,11 +132,7 @@ async fn create_admin(loaded: &Loaded, username: &str) -> anyhow::Result<()> {
         anyhow::bail!("the database has no schema yet; run \"knm-api migrate\" first");
     }
     let password_hash = Passwords::new(1).hash(password).await?;
-    let account = NewAccount {
-        username,
-        password_hash: &password_hash,
-        role: Role::Admin,
-    };
+    let account = NewAccount { username, password_hash: &password_hash, role: Role::Admin };
     if !migration.create_user(&account).await? {
         anyhow::bail!("there is a user {username} already");
     }
@@ -167,10 +150,7 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["knm-api", "migrate", "--adopt", "--config", "x.yaml"]);
-        assert!(matches!(
-            cli.command,
-            Some(Command::Migrate { adopt: true })
-        ));
+        assert!(matches!(cli.command, Some(Command::Migrate { adopt: true })));
         assert_eq!(cli.config, Some("x.yaml".into()));
         assert!(Cli::parse_from(["knm-api"]).command.is_none());
         assert!(Cli::try_parse_from(["knm-api", "admin", "create"]).is_err());

@@ -48,10 +48,7 @@ impl Clusters {
     #[must_use]
     pub fn single(cluster: Cluster) -> Self {
         let default = cluster.name.clone();
-        Self {
-            by_name: Arc::new(BTreeMap::from([(default.clone(), cluster)])),
-            default,
-        }
+        Self { by_name: Arc::new(BTreeMap::from([(default.clone(), cluster)])), default }
     }
 
     /// The cluster of that name.

@@ -11,6 +11,7 @@ pub mod query;
 pub mod request_id;
 pub mod router;
 pub mod same_origin;
+pub mod server;
 pub mod stack;
 
 use http_body_util::combinators::UnsyncBoxBody;
@@ -29,9 +30,7 @@ pub type Response = http::Response<Body>;
 
 /// A body that is in memory.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Any body.
@@ -61,9 +60,7 @@ pub fn with_content_type(
     let mut response = Response::new(full(bytes));
     *response.status_mut() = status;
     let value = http::HeaderValue::from_static(content_type);
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, value);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, value);
     response
 }
 

@@ -56,9 +56,7 @@ impl utoipa::Modify for Schemes {
 /// Never: the document consists of strings and numbers.
 #[must_use]
 pub fn document() -> String {
-    let mut json = Api::openapi()
-        .to_pretty_json()
-        .expect("strings and numbers have a JSON form");
+    let mut json = Api::openapi().to_pretty_json().expect("strings and numbers have a JSON form");
     json.push('\n');
     json
 }

@@ -81,19 +81,9 @@ pub fn router() -> Router<State> {
         .signed_in(Viewer, get(), "/api/v1/auth/me", auth::me)
         .signed_in(Viewer, get(), "/api/v1/auth/tokens", auth::list_tokens)
         .signed_in(Viewer, post(), "/api/v1/auth/tokens", auth::create_token)
-        .signed_in(
-            Viewer,
-            delete(),
-            "/api/v1/auth/tokens/{id}",
-            auth::delete_token,
-        )
+        .signed_in(Viewer, delete(), "/api/v1/auth/tokens/{id}", auth::delete_token)
         .signed_in(Viewer, get(), "/api/v1/clusters", clusters::list)
-        .signed_in(
-            Viewer,
-            get(),
-            "/api/v1/clusters/{cluster}/nodes",
-            nodes::list,
-        )
+        .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}/nodes", nodes::list)
         .signed_in(Viewer, get(), "/api/v1/tasks", tasks::list)
         .signed_in(Operator, post(), "/api/v1/tasks", tasks::submit)
         .signed_in(Viewer, get(), "/api/v1/tasks/{id}", tasks::get)

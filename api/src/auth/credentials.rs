@@ -28,11 +28,7 @@ pub enum CredentialError {
 pub fn check_username(name: &str) -> Result<(), CredentialError> {
     let plain = |c: char| !c.is_whitespace() && !c.is_control();
     let good = (1..=MAX_NAME).contains(&name.chars().count()) && name.chars().all(plain);
-    if good {
-        Ok(())
-    } else {
-        Err(CredentialError::Username)
-    }
+    if good { Ok(()) } else { Err(CredentialError::Username) }
 }
 
 /// Checks a password to be set.
@@ -43,11 +39,7 @@ pub fn check_password(password: &str) -> Result<(), CredentialError> {
     if password.chars().count() < MIN_PASSWORD {
         return Err(CredentialError::PasswordTooShort);
     }
-    if password.len() > MAX_PASSWORD {
-        Err(CredentialError::PasswordTooLong)
-    } else {
-        Ok(())
-    }
+    if password.len() > MAX_PASSWORD { Err(CredentialError::PasswordTooLong) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -61,20 +53,10 @@ mod tests {
         }
         let long = "x".repeat(65);
         for bad in ["", "a b", "a\n", "a\0", &long] {
-            assert_eq!(
-                check_username(bad),
-                Err(CredentialError::Username),
-                "{bad:?}"
-            );
+            assert_eq!(check_username(bad), Err(CredentialError::Username), "{bad:?}");
         }
         assert_eq!(check_password("12345678"), Ok(()));
-        assert_eq!(
-            check_password("1234567"),
-            Err(CredentialError::PasswordTooShort)
-        );
-        assert_eq!(
-            check_password(&"x".repeat(1025)),
-            Err(CredentialError::PasswordTooLong)
-        );
+        assert_eq!(check_password("1234567"), Err(CredentialError::PasswordTooShort));
+        assert_eq!(check_password(&"x".repeat(1025)), Err(CredentialError::PasswordTooLong));
     }
 }

@@ -60,11 +60,8 @@ pub async fn ensure(
     check_username(&username)?;
     check_password(&password)?;
     let password_hash = passwords.hash(password).await?;
-    let account = NewAccount {
-        username: &username,
-        password_hash: &password_hash,
-        role: Role::Admin,
-    };
+    let account =
+        NewAccount { username: &username, password_hash: &password_hash, role: Role::Admin };
     migration.create_user(&account).await?;
     Ok(FirstAdminOutcome::Created)
 }

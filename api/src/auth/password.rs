@@ -39,10 +39,7 @@ impl Passwords {
     pub fn new(at_once: usize) -> Self {
         let random: [u8; 32] = rand::random();
         let decoy = hash(&random).into();
-        Self {
-            turns: Arc::new(Semaphore::new(at_once)),
-            decoy,
-        }
+        Self { turns: Arc::new(Semaphore::new(at_once)), decoy }
     }
 
     /// The hash of a new password, as a PHC string.
@@ -75,9 +72,7 @@ impl Passwords {
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, PasswordsBusy> {
         let turn = tokio::time::timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
-        Ok(turn
-            .map_err(|_elapsed| PasswordsBusy)?
-            .expect("the semaphore is never closed"))
+        Ok(turn.map_err(|_elapsed| PasswordsBusy)?.expect("the semaphore is never closed"))
     }
 }
 
@@ -100,9 +95,8 @@ fn argon2id() -> Argon2<'static> {
 }
 
 fn hash(password: &[u8]) -> String {
-    let hash: PasswordHash = argon2id()
-        .hash_password(password)
-        .expect("the operating system gives random bytes");
+    let hash: PasswordHash =
+        argon2id().hash_password(password).expect("the operating system gives random bytes");
     hash.to_string()
 }
 
@@ -111,9 +105,7 @@ fn verify(password: &str, hash: &str) -> bool {
     match PasswordHash::new(hash) {
         Ok(hash) => {
             password.len() <= MAX_PASSWORD
-                && argon2id()
-                    .verify_password(password.as_bytes(), &hash)
-                    .is_ok()
+                && argon2id().verify_password(password.as_bytes(), &hash).is_ok()
         }
         Err(error) => {
             tracing::error!(%error, "a stored password hash is not a PHC string");
@@ -130,10 +122,7 @@ mod tests {
     async fn only_the_right_password_fits() {
         let passwords = Passwords::new(2);
         let hash = passwords.hash("correct horse".into()).await.expect("room");
-        assert!(
-            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{hash}"
-        );
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         let verify =
             |p: &str, h: Option<&str>| passwords.verify(p.to_owned(), h.map(str::to_owned));
         assert_eq!(verify("correct horse", Some(&hash)).await, Ok(true));

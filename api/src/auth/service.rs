@@ -98,15 +98,7 @@ impl Auth {
     #[must_use]
     pub fn new(pool: Pool, settings: config::Auth, passwords: Passwords) -> Self {
         let (throttle, touched) = (Throttle::default(), Mutex::default());
-        Self {
-            inner: Arc::new(Inner {
-                pool,
-                settings,
-                passwords,
-                throttle,
-                touched,
-            }),
-        }
+        Self { inner: Arc::new(Inner { pool, settings, passwords, throttle, touched }) }
     }
 
     /// Signs a user in.
@@ -120,9 +112,7 @@ impl Auth {
         address: IpAddr,
     ) -> Result<SignedIn, AuthError> {
         let Inner { throttle, .. } = &*self.inner;
-        let attempt = throttle
-            .attempt(username, address)
-            .map_err(AuthError::Throttled)?;
+        let attempt = throttle.attempt(username, address).map_err(AuthError::Throttled)?;
         let result = self.try_login(username, password).await;
         match &result {
             Ok(_) => attempt.succeeded(),
@@ -136,21 +126,14 @@ impl Auth {
     }
 
     async fn try_login(&self, username: &str, password: String) -> Result<SignedIn, AuthError> {
-        let Inner {
-            pool,
-            passwords,
-            settings,
-            ..
-        } = &*self.inner;
+        let Inner { pool, passwords, settings, .. } = &*self.inner;
         // A NUL is no text for PostgreSQL, and no part of any user's name.
         let account = match username.contains('\0') {
             true => None,
             false => users::by_name(&*pool.get().await?, username).await?,
         };
         let account = account.filter(|account| !account.disabled);
-        let hash = account
-            .as_ref()
-            .map(|account| account.password_hash.clone());
+        let hash = account.as_ref().map(|account| account.password_hash.clone());
         // The connection is back in the pool while the password is checked.
         let right = passwords.verify(password, hash).await?;
         let Some(account) = account.filter(|_| right) else {
@@ -197,11 +180,7 @@ impl Auth {
 
     fn should_touch(&self, session: Uuid) -> bool {
         let now = Instant::now();
-        let mut touched = self
-            .inner
-            .touched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut touched = self.inner.touched.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |at: &Instant| now.duration_since(*at) < TOUCH_EVERY;
         if touched.get(&session).is_some_and(fresh) {
             return false;
@@ -223,11 +202,7 @@ impl Auth {
     /// [`AuthError::Pool`] and [`AuthError::Database`]
     pub async fn revoke(&self, user: UserId, id: Uuid) -> Result<bool, AuthError> {
         let gone = sessions::revoke(&*self.inner.pool.get().await?, user, id).await?;
-        self.inner
-            .touched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+        self.inner.touched.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         Ok(gone)
     }
 
@@ -257,11 +232,7 @@ impl Auth {
             return Ok(IssuedToken { token, stored });
         }
         let interactive = sessions::is_interactive(&client, identity.session).await?;
-        Err(if interactive {
-            AuthError::TooManyTokens
-        } else {
-            AuthError::NotASession
-        })
+        Err(if interactive { AuthError::TooManyTokens } else { AuthError::NotASession })
     }
 
     /// The user's personal tokens, newest first.

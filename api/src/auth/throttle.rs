@@ -63,10 +63,7 @@ impl Throttle {
     /// How long to wait before the next one is looked at.
     pub fn attempt(&self, account: &str, address: IpAddr) -> Result<Attempt, Duration> {
         let network = network(address);
-        let keys = [
-            Key::Account(account.to_lowercase(), network),
-            Key::Address(network),
-        ];
+        let keys = [Key::Account(account.to_lowercase(), network), Key::Address(network)];
         let now = Instant::now();
         let mut entries = self.lock();
         for (key, free) in keys.iter().zip([FREE_FOR_ACCOUNT, FREE_FOR_ADDRESS]) {
@@ -81,20 +78,11 @@ impl Throttle {
         }
         make_room(&mut entries, now);
         for key in &keys {
-            let entry = entries.entry(key.clone()).or_insert(Entry {
-                failures: 0,
-                last: now,
-            });
-            *entry = Entry {
-                failures: entry.failures.saturating_add(1),
-                last: now,
-            };
+            let entry = entries.entry(key.clone()).or_insert(Entry { failures: 0, last: now });
+            *entry = Entry { failures: entry.failures.saturating_add(1), last: now };
         }
         drop(entries);
-        Ok(Attempt {
-            throttle: self.clone(),
-            keys,
-        })
+        Ok(Attempt { throttle: self.clone(), keys })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
@@ -172,16 +160,8 @@ mod tests {
             assert_eq!(fail(&throttle, "jane", HERE), None);
         }
         assert_eq!(fail(&throttle, "JANE", HERE), Some(FIRST_WAIT));
-        assert_eq!(
-            fail(&throttle, "jane", THERE),
-            None,
-            "another address has its own count"
-        );
-        assert_eq!(
-            fail(&throttle, "john", HERE),
-            None,
-            "so has another account"
-        );
+        assert_eq!(fail(&throttle, "jane", THERE), None, "another address has its own count");
+        assert_eq!(fail(&throttle, "john", HERE), None, "so has another account");
         tokio::time::advance(FIRST_WAIT).await;
         assert_eq!(fail(&throttle, "jane", HERE), None);
         assert_eq!(fail(&throttle, "jane", HERE), Some(FIRST_WAIT * 2));
@@ -191,27 +171,17 @@ mod tests {
         }
         tokio::time::advance(MEMORY).await;
         assert_eq!(fail(&throttle, "jane", HERE), None);
-        assert_eq!(
-            fail(&throttle, "jane", HERE),
-            None,
-            "counted from one again"
-        );
+        assert_eq!(fail(&throttle, "jane", HERE), None, "counted from one again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn success_forgives_and_an_outage_does_not_count() {
         let throttle = Throttle::default();
         for _ in 0..3 * FREE_FOR_ACCOUNT {
-            throttle
-                .attempt("jane", HERE)
-                .expect("never blocked")
-                .succeeded();
+            throttle.attempt("jane", HERE).expect("never blocked").succeeded();
         }
         for _ in 0..3 * FREE_FOR_ACCOUNT {
-            throttle
-                .attempt("jane", HERE)
-                .expect("never blocked")
-                .void();
+            throttle.attempt("jane", HERE).expect("never blocked").void();
         }
         assert!(throttle.lock().is_empty());
     }
@@ -237,10 +207,7 @@ mod tests {
     #[test]
     fn an_ipv6_customer_is_one() {
         let parse = |s: &str| s.parse::<IpAddr>().expect("an address");
-        assert_eq!(
-            network(parse("2001:db8:1:2:3::4")),
-            network(parse("2001:db8:1:2:ffff::1"))
-        );
+        assert_eq!(network(parse("2001:db8:1:2:3::4")), network(parse("2001:db8:1:2:ffff::1")));
         assert_eq!(network(parse("::ffff:192.0.2.1")), HERE);
     }
 }

@@ -32,11 +32,7 @@ impl FieldSelector {
             let equal = match term.field {
                 Field::Name => node.metadata.name.as_deref() == Some(&term.value),
                 Field::Unschedulable => {
-                    let is = node
-                        .spec
-                        .as_ref()
-                        .and_then(|s| s.unschedulable)
-                        .unwrap_or(false);
+                    let is = node.spec.as_ref().and_then(|s| s.unschedulable).unwrap_or(false);
                     term.value == if is { "true" } else { "false" }
                 }
             };
@@ -77,12 +73,7 @@ fn parse_term(term: &str) -> Result<Term, SelectorError> {
     let (negated, value) = if let Some(value) = rest.strip_prefix("!=") {
         (true, value)
     } else {
-        (
-            false,
-            rest.strip_prefix("==")
-                .or_else(|| rest.strip_prefix('='))
-                .unwrap_or(rest),
-        )
+        (false, rest.strip_prefix("==").or_else(|| rest.strip_prefix('=')).unwrap_or(rest))
     };
     let field = match field {
         "metadata.name" => Field::Name,
@@ -93,11 +84,7 @@ fn parse_term(term: &str) -> Result<Term, SelectorError> {
             )));
         }
     };
-    Ok(Term {
-        field,
-        negated,
-        value: value.to_owned(),
-    })
+    Ok(Term { field, negated, value: value.to_owned() })
 }
 
 #[cfg(test)]
@@ -109,14 +96,8 @@ mod tests {
 
     fn node(name: &str, unschedulable: Option<bool>) -> Node {
         Node {
-            metadata: ObjectMeta {
-                name: Some(name.into()),
-                ..ObjectMeta::default()
-            },
-            spec: Some(NodeSpec {
-                unschedulable,
-                ..NodeSpec::default()
-            }),
+            metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+            spec: Some(NodeSpec { unschedulable, ..NodeSpec::default() }),
             status: None,
         }
     }
@@ -136,11 +117,7 @@ mod tests {
             ("metadata.name=a,spec.unschedulable=true", false, false),
         ] {
             let parsed: FieldSelector = selector.parse().expect(selector);
-            assert_eq!(
-                (parsed.matches(&a), parsed.matches(&b)),
-                (on_a, on_b),
-                "{selector}"
-            );
+            assert_eq!((parsed.matches(&a), parsed.matches(&b)), (on_a, on_b), "{selector}");
         }
     }
 

@@ -32,9 +32,7 @@ impl LabelSelector {
     /// Whether every requirement holds.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0
-            .iter()
-            .all(|r| r.test.holds(labels.get(&r.key).map(String::as_str)))
+        self.0.iter().all(|r| r.test.holds(labels.get(&r.key).map(String::as_str)))
     }
 
     /// Whether it selects everything.
@@ -62,9 +60,7 @@ impl FromStr for LabelSelector {
     type Err = SelectorError;
 
     fn from_str(s: &str) -> Result<Self, SelectorError> {
-        let mut parser = Parser {
-            tokens: lex(s)?.into_iter().peekable(),
-        };
+        let mut parser = Parser { tokens: lex(s)?.into_iter().peekable() };
         parser.selector().map(Self).map_err(SelectorError)
     }
 }
@@ -94,9 +90,7 @@ fn lex(s: &str) -> Result<Vec<Token>, SelectorError> {
     /// More could only be a mistake, and each costs a comparison per node.
     const MAX_LEN: usize = 16 * 1024;
     if s.len() > MAX_LEN {
-        return Err(SelectorError(format!(
-            "must be no more than {MAX_LEN} bytes"
-        )));
+        return Err(SelectorError(format!("must be no more than {MAX_LEN} bytes")));
     }
     let blank = [' ', '\t', '\r', '\n'];
     let mut tokens = Vec::new();
@@ -129,9 +123,7 @@ impl Parser {
         let starts = |t: Option<&Token>| matches!(t, Some(Token::Word(_) | Token::Symbol("!")));
         if !starts(self.tokens.peek()) {
             let found = Token::text(self.tokens.peek());
-            return Err(format!(
-                "found '{found}', expected: !, identifier, or 'end of string'"
-            ));
+            return Err(format!("found '{found}', expected: !, identifier, or 'end of string'"));
         }
         loop {
             let requirement = self.requirement();
@@ -163,10 +155,7 @@ impl Parser {
         };
         label_key(&key).map_err(|e| format!("key: Invalid value: {key:?}: {e}"))?;
         if absent {
-            return Ok(Requirement {
-                key,
-                test: Test::Absent,
-            });
+            return Ok(Requirement { key, test: Test::Absent });
         }
         let test = if matches!(self.tokens.peek(), None | Some(Token::Symbol(","))) {
             Test::Present
@@ -183,9 +172,7 @@ impl Parser {
             Some("=" | "==" | "!=" | ">" | "<") => BTreeSet::from([self.exact_value()?]),
             other => {
                 let found = other.unwrap_or_default();
-                return Err(format!(
-                    "found '{found}', expected: in, notin, =, ==, !=, gt, lt"
-                ));
+                return Err(format!("found '{found}', expected: in, notin, =, ==, !=, gt, lt"));
             }
         };
         for value in &values {
@@ -212,10 +199,7 @@ impl Parser {
     /// `( [value] { "," [value] } )`: an omitted value is the empty one.
     fn values(&mut self) -> Result<BTreeSet<String>, String> {
         if self.tokens.next_if_eq(&Token::Symbol("(")).is_none() {
-            return Err(format!(
-                "found '{}' expected: '('",
-                Token::text(self.tokens.peek())
-            ));
+            return Err(format!("found '{}' expected: '('", Token::text(self.tokens.peek())));
         }
         if self.tokens.next_if_eq(&Token::Symbol(")")).is_some() {
             return Err(
@@ -242,10 +226,7 @@ impl Parser {
         match self.tokens.next_if(|t| *t != Token::Symbol(",")) {
             Some(Token::Word(value)) => Ok(value),
             None => Ok(String::new()),
-            other => Err(format!(
-                "found '{}', expected: identifier",
-                Token::text(other.as_ref())
-            )),
+            other => Err(format!("found '{}', expected: identifier", Token::text(other.as_ref()))),
         }
     }
 }
@@ -257,15 +238,9 @@ mod tests {
     use super::*;
 
     fn labels() -> BTreeMap<String, String> {
-        [
-            ("app", "web"),
-            ("zone", "a"),
-            ("empty", ""),
-            ("cpu", "16"),
-            ("in", "notin"),
-        ]
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .into()
+        [("app", "web"), ("zone", "a"), ("empty", ""), ("cpu", "16"), ("in", "notin")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into()
     }
 
     #[test]
@@ -306,10 +281,7 @@ mod tests {
     #[test]
     fn errors_say_what_kubernetes_says() {
         for (selector, expected) in [
-            (
-                "=a",
-                "found '=', expected: !, identifier, or 'end of string'",
-            ),
+            ("=a", "found '=', expected: !, identifier, or 'end of string'"),
             ("a=b,", "found '', expected: identifier after ','"),
             ("a=b c", "found 'c', expected: ',' or 'end of string'"),
             ("!a=b", "found '=', expected: ',' or 'end of string'"),
@@ -317,22 +289,10 @@ mod tests {
                 "a b",
                 "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
             ),
-            (
-                "a in b",
-                "unable to parse requirement: found 'b' expected: '('",
-            ),
-            (
-                "a in (b",
-                "unable to parse requirement: found '', expected: ',' or ')'",
-            ),
-            (
-                "!",
-                "unable to parse requirement: found '', expected: identifier",
-            ),
-            (
-                "a=(",
-                "unable to parse requirement: found '(', expected: identifier",
-            ),
+            ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+            ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+            ("!", "unable to parse requirement: found '', expected: identifier"),
+            ("a=(", "unable to parse requirement: found '(', expected: identifier"),
         ] {
             let error = selector.parse::<LabelSelector>().expect_err(selector);
             assert_eq!(error.to_string(), expected, "{selector}");
@@ -344,10 +304,7 @@ mod tests {
             ("-a=b", "name part must consist"),
             ("a/b/c", "Invalid value: \"a/b/c\""),
         ] {
-            let error = selector
-                .parse::<LabelSelector>()
-                .expect_err(selector)
-                .to_string();
+            let error = selector.parse::<LabelSelector>().expect_err(selector).to_string();
             assert!(error.contains(part), "{selector}: {error}");
         }
     }

@@ -24,10 +24,7 @@ impl Gauges {
         };
         Ok(Self {
             nodes: gauge("knm_api_kube_nodes", "Nodes of the cluster, as last seen")?,
-            live: gauge(
-                "knm_api_kube_watch_live",
-                "Whether the watch of the nodes is running",
-            )?,
+            live: gauge("knm_api_kube_watch_live", "Whether the watch of the nodes is running")?,
         })
     }
 
@@ -37,9 +34,7 @@ impl Gauges {
             let nodes = i64::try_from(cluster.nodes.len()).unwrap_or(i64::MAX);
             self.nodes.with_label_values(&[&*cluster.name]).set(nodes);
             let live = cluster.nodes.state() == Sync::Live;
-            self.live
-                .with_label_values(&[&*cluster.name])
-                .set(live.into());
+            self.live.with_label_values(&[&*cluster.name]).set(live.into());
         }
     }
 }

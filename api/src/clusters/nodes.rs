@@ -56,14 +56,9 @@ struct Shared {
 
 impl NodeCache {
     pub(super) fn new(store: Store<Node>) -> Self {
-        let shared = Shared {
-            sync: Mutex::new(Sync::Never { error: None }),
-            revision: AtomicU64::new(0),
-        };
-        Self {
-            store,
-            shared: Arc::new(shared),
-        }
+        let shared =
+            Shared { sync: Mutex::new(Sync::Never { error: None }), revision: AtomicU64::new(0) };
+        Self { store, shared: Arc::new(shared) }
     }
 
     /// A cache of fixed nodes that counts as live, for tests.
@@ -137,20 +132,13 @@ impl NodeCache {
     /// Resource versions of one kind can be compared as numbers
     /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>).
     pub(super) fn saw(&self, node: &Node) {
-        let version = node
-            .metadata
-            .resource_version
-            .as_deref()
-            .and_then(|v| v.parse().ok());
+        let version = node.metadata.resource_version.as_deref().and_then(|v| v.parse().ok());
         if let Some(version) = version {
             self.shared.revision.fetch_max(version, Ordering::Relaxed);
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Sync> {
-        self.shared
-            .sync
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.sync.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

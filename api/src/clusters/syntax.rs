@@ -33,9 +33,7 @@ pub fn label_key(key: &str) -> Result<(), String> {
         }
         Some(("", _)) => return Err("prefix part must be non-empty".into()),
         Some((prefix, _)) if prefix.len() > MAX_PREFIX => {
-            return Err(format!(
-                "prefix part must be no more than {MAX_PREFIX} characters"
-            ));
+            return Err(format!("prefix part must be no more than {MAX_PREFIX} characters"));
         }
         Some((prefix, _)) if !is_subdomain(prefix) => return Err(PREFIX_MESSAGE.into()),
         Some((_, name)) => name,
@@ -44,15 +42,9 @@ pub fn label_key(key: &str) -> Result<(), String> {
         return Err("name part must be non-empty".into());
     }
     if name.len() > MAX_NAME {
-        return Err(format!(
-            "name part must be no more than {MAX_NAME} characters"
-        ));
+        return Err(format!("name part must be no more than {MAX_NAME} characters"));
     }
-    if is_name(name) {
-        Ok(())
-    } else {
-        Err(NAME_MESSAGE.into())
-    }
+    if is_name(name) { Ok(()) } else { Err(NAME_MESSAGE.into()) }
 }
 
 /// Checks a label's value.
@@ -63,11 +55,7 @@ pub fn label_value(value: &str) -> Result<(), String> {
     if value.len() > MAX_NAME {
         return Err(format!("must be no more than {MAX_NAME} characters"));
     }
-    if value.is_empty() || is_name(value) {
-        Ok(())
-    } else {
-        Err(VALUE_MESSAGE.into())
-    }
+    if value.is_empty() || is_name(value) { Ok(()) } else { Err(VALUE_MESSAGE.into()) }
 }
 
 fn is_name(s: &str) -> bool {
@@ -93,14 +81,7 @@ mod tests {
     fn keys() {
         let long = "a".repeat(63);
         let domain = format!("{}/x", vec!["a".repeat(62); 4].join("."));
-        for good in [
-            "a",
-            "A_b.c-9",
-            "example.com/Name",
-            "a.b-c/9",
-            &long,
-            &domain,
-        ] {
+        for good in ["a", "A_b.c-9", "example.com/Name", "a.b-c/9", &long, &domain] {
             assert_eq!(label_key(good), Ok(()), "{good}");
         }
         let too_long = "a".repeat(64);
@@ -120,11 +101,7 @@ mod tests {
             assert!(error.contains(what), "{bad}: {error}");
         }
         let long_prefix = format!("{}/x", vec!["a".repeat(63); 4].join("."));
-        assert!(
-            label_key(&long_prefix)
-                .expect_err("too long")
-                .contains("no more than 253")
-        );
+        assert!(label_key(&long_prefix).expect_err("too long").contains("no more than 253"));
     }
 
     #[test]

@@ -32,12 +32,8 @@ pub fn watch(
     let cache = NodeCache::new(store);
     let api = kube::Api::<Node>::all(client);
     let events = watcher::watcher(api, watcher::Config::default().page_size(PAGE));
-    let task = run(
-        cluster.to_owned(),
-        events.modify(strip).default_backoff(),
-        cache.clone(),
-        writer,
-    );
+    let task =
+        run(cluster.to_owned(), events.modify(strip).default_backoff(), cache.clone(), writer);
     (cache, task)
 }
 
@@ -92,29 +88,12 @@ fn failed(cluster: &str, cache: &NodeCache, error: &watcher::Error) {
     let (next, news) = match cache.state() {
         Sync::Never { error: last } => {
             let news = last.as_ref() != Some(&text);
-            (
-                Sync::Never {
-                    error: Some(text.clone()),
-                },
-                news,
-            )
+            (Sync::Never { error: Some(text.clone()) }, news)
         }
-        Sync::Live => (
-            Sync::Stale {
-                since: Timestamp::now(),
-                error: text.clone(),
-            },
-            true,
-        ),
+        Sync::Live => (Sync::Stale { since: Timestamp::now(), error: text.clone() }, true),
         Sync::Stale { since, error } => {
             let news = error != text;
-            (
-                Sync::Stale {
-                    since,
-                    error: text.clone(),
-                },
-                news,
-            )
+            (Sync::Stale { since, error: text.clone() }, news)
         }
     };
     cache.replace_sync(next);
@@ -153,15 +132,9 @@ mod tests {
             managed_fields: Some(Vec::new()),
             ..ObjectMeta::default()
         };
-        let status = NodeStatus {
-            images: Some(vec![ContainerImage::default()]),
-            ..NodeStatus::default()
-        };
-        Node {
-            metadata,
-            spec: None,
-            status: Some(status),
-        }
+        let status =
+            NodeStatus { images: Some(vec![ContainerImage::default()]), ..NodeStatus::default() };
+        Node { metadata, spec: None, status: Some(status) }
     }
 
     fn follow(
@@ -170,10 +143,7 @@ mod tests {
         let (store, writer) = reflector::store();
         let cache = NodeCache::new(store);
         let events = stream::iter(events).chain(stream::pending());
-        (
-            cache.clone(),
-            run("test".into(), events.modify(strip), cache, writer),
-        )
+        (cache.clone(), run("test".into(), events.modify(strip), cache, writer))
     }
 
     async fn drive(task: impl Future<Output = Infallible>) {
@@ -190,19 +160,12 @@ mod tests {
             Ok(Event::InitDone),
         ]);
         drive(task).await;
-        let names: Vec<_> = cache
-            .list()
-            .iter()
-            .map(|n| n.metadata.name.clone())
-            .collect();
+        let names: Vec<_> = cache.list().iter().map(|n| n.metadata.name.clone()).collect();
         assert_eq!(names, [Some("a".into()), Some("b".into())]);
         let a = cache.get("a").expect("known");
         assert_eq!(a.metadata.managed_fields, None);
         assert_eq!(a.status.as_ref().and_then(|s| s.images.as_ref()), None);
-        assert_eq!(
-            (cache.state(), cache.resource_version()),
-            (Sync::Live, Some(12))
-        );
+        assert_eq!((cache.state(), cache.resource_version()), (Sync::Live, Some(12)));
     }
 
     #[tokio::test]

@@ -24,22 +24,11 @@ impl PoolGauges {
 
     /// Shows this state.
     pub fn set(&self, pool: PoolState) {
-        let PoolState {
-            size,
-            available,
-            waiting,
-            max,
-        } = pool;
+        let PoolState { size, available, waiting, max } = pool;
         let used = size.saturating_sub(available);
-        for (state, n) in [
-            ("idle", available),
-            ("used", used),
-            ("waiting", waiting),
-            ("max", max),
-        ] {
-            self.0
-                .with_label_values(&[state])
-                .set(i64::try_from(n).unwrap_or(i64::MAX));
+        for (state, n) in [("idle", available), ("used", used), ("waiting", waiting), ("max", max)]
+        {
+            self.0.with_label_values(&[state]).set(i64::try_from(n).unwrap_or(i64::MAX));
         }
     }
 }

@@ -18,12 +18,7 @@ use tokio_postgres::types::Type;
 use super::users::{self, NewAccount};
 
 mod embedded {
-    #![allow(
-        missing_docs,
-        unreachable_pub,
-        clippy::unwrap_used,
-        reason = "generated"
-    )]
+    #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "generated")]
     refinery::embed_migrations!("migrations");
 }
 
@@ -83,10 +78,7 @@ impl MigrateError {
     /// Whether the same call may succeed later without anyone doing anything.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Connect(_) | Self::Broken(_) | Self::TableLocked(_) | Self::Locked
-        )
+        matches!(self, Self::Connect(_) | Self::Broken(_) | Self::TableLocked(_) | Self::Locked)
     }
 }
 
@@ -192,24 +184,12 @@ impl Migration {
             .set_abort_missing(false)
             // The same version with another text is no newer schema, it is another program's.
             .set_abort_divergent(true);
-        let own_version = runner
-            .get_migrations()
-            .iter()
-            .map(|m| m.version())
-            .max()
-            .unwrap_or(0);
+        let own_version = runner.get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
         let report = runner.run_async(&mut self.client).await.map_err(classify)?;
-        let applied: Vec<_> = report
-            .applied_migrations()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let applied: Vec<_> = report.applied_migrations().iter().map(ToString::to_string).collect();
         let row = self
             .client
-            .query_typed_one(
-                "SELECT coalesce(max(version), 0) FROM refinery_schema_history",
-                &[],
-            )
+            .query_typed_one("SELECT coalesce(max(version), 0) FROM refinery_schema_history", &[])
             .await?;
         let version: i32 = row.get(0);
         for (from, to) in &adopted {
@@ -219,18 +199,9 @@ impl Migration {
             tracing::info!(migration, "applied a migration");
         }
         if version > own_version {
-            tracing::info!(
-                version,
-                own_version,
-                "the schema is newer than this release; going on"
-            );
+            tracing::info!(version, own_version, "the schema is newer than this release; going on");
         }
-        Ok(Report {
-            adopted,
-            applied,
-            version,
-            own_version,
-        })
+        Ok(Report { adopted, applied, version, own_version })
     }
 
     /// Whether this program's schema is there.

@@ -46,10 +46,7 @@ pub async fn insert(client: &Client, new: &NewSession<'_>) -> Result<Option<Time
         (&new.ttl.as_secs_f64(), Type::FLOAT8),
         (&new.max_age.as_secs_f64(), Type::FLOAT8),
     ];
-    Ok(client
-        .query_typed_opt(SQL, &params)
-        .await?
-        .map(|row| row.get(0)))
+    Ok(client.query_typed_opt(SQL, &params).await?.map(|row| row.get(0)))
 }
 
 /// Notes that a session or token is in use; a session then lives on for `ttl`, up to its end.
@@ -163,11 +160,7 @@ pub async fn insert_token(
         (&new.session, Type::UUID),
         (&max, Type::INT8),
     ];
-    Ok(client
-        .query_typed_opt(&sql, &params)
-        .await?
-        .as_ref()
-        .map(Token::from_row))
+    Ok(client.query_typed_opt(&sql, &params).await?.as_ref().map(Token::from_row))
 }
 
 /// The user's personal tokens, newest first.
@@ -190,8 +183,5 @@ pub async fn tokens(client: &Client, user: UserId) -> Result<Vec<Token>, Error> 
 /// When the database does not answer.
 pub async fn is_interactive(client: &Client, id: Uuid) -> Result<bool, Error> {
     const SQL: &str = "SELECT EXISTS (SELECT FROM sessions WHERE id = $1 AND kind = 'session')";
-    Ok(client
-        .query_typed_one(SQL, &[(&id, Type::UUID)])
-        .await?
-        .get(0))
+    Ok(client.query_typed_one(SQL, &[(&id, Type::UUID)]).await?.get(0))
 }

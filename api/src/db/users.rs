@@ -39,9 +39,7 @@ pub async fn by_name(client: &Client, username: &str) -> Result<Option<Account>,
     const SQL: &str = "
         SELECT id, username, role, password_hash, disabled_at IS NOT NULL
         FROM users WHERE lower(username) = lower($1)";
-    let row = client
-        .query_typed_opt(SQL, &[(&username, Type::TEXT)])
-        .await?;
+    let row = client.query_typed_opt(SQL, &[(&username, Type::TEXT)]).await?;
     Ok(row.map(|row| Account {
         id: UserId(row.get(0)),
         username: row.get(1),
@@ -56,9 +54,7 @@ pub async fn by_name(client: &Client, username: &str) -> Result<Option<Account>,
 /// # Errors
 /// When the database does not answer.
 pub async fn any(client: &Client) -> Result<bool, Error> {
-    let row = client
-        .query_typed_one("SELECT EXISTS (SELECT FROM users)", &[])
-        .await?;
+    let row = client.query_typed_one("SELECT EXISTS (SELECT FROM users)", &[]).await?;
     Ok(row.get(0))
 }
 
@@ -76,16 +72,10 @@ pub async fn insert(client: &Client, new: &NewAccount<'_>) -> Result<Option<User
         (&new.password_hash, Type::TEXT),
         (&new.role.as_str(), Type::TEXT),
     ];
-    Ok(client
-        .query_typed_opt(SQL, &params)
-        .await?
-        .map(|row| UserId(row.get(0))))
+    Ok(client.query_typed_opt(SQL, &params).await?.map(|row| UserId(row.get(0))))
 }
 
 /// A CHECK constraint admits no other words; a later release's role has no rights in this one.
 fn role(word: &str) -> Role {
-    [Role::Operator, Role::Admin]
-        .into_iter()
-        .find(|r| r.as_str() == word)
-        .unwrap_or(Role::Viewer)
+    [Role::Operator, Role::Admin].into_iter().find(|r| r.as_str() == word).unwrap_or(Role::Viewer)
 }

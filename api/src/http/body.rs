@@ -31,21 +31,11 @@ pub async fn json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Probl
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let unsupported = |detail| {
-        Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            detail,
-        ))
+        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
     };
-    let text = |name| {
-        headers
-            .get(name)
-            .map(|v: &http::HeaderValue| v.to_str().unwrap_or("?"))
-    };
-    let media_type = text(CONTENT_TYPE)
-        .and_then(|v| v.split(';').next())
-        .unwrap_or_default()
-        .trim();
+    let text = |name| headers.get(name).map(|v: &http::HeaderValue| v.to_str().unwrap_or("?"));
+    let media_type =
+        text(CONTENT_TYPE).and_then(|v| v.split(';').next()).unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
         return unsupported("the body must be JSON, with Content-Type: application/json");
     }
@@ -59,14 +49,10 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let too_large = || {
         let detail = format!("the body must not be larger than {MAX_BODY} bytes");
         // The rest of the body is not read: the connection cannot be used again.
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with_header(
-            http::header::CONNECTION,
-            http::HeaderValue::from_static("close"),
-        )
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+            .with_header(http::header::CONNECTION, http::HeaderValue::from_static("close"))
     };
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|len| len > MAX_BODY as u64) {
         return Err(too_large());
     }
@@ -76,9 +62,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     match tokio::time::timeout(READ_TIMEOUT, collect).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(e)) => Err(Problem::bad_request(format!(
-            "the body could not be read: {e}"
-        ))),
+        Ok(Err(e)) => Err(Problem::bad_request(format!("the body could not be read: {e}"))),
         Err(_elapsed) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "timeout",
@@ -89,9 +73,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Problem::bad_request(
-            "the body is empty; a JSON object is expected",
-        ));
+        return Err(Problem::bad_request("the body is empty; a JSON object is expected"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
@@ -110,9 +92,7 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
         serde_json::error::Category::Data => {
             Problem::invalid(vec![FieldError::new(field(path, &message), message)])
         }
-        _ => Problem::bad_request(format!(
-            "the body is not well-formed JSON: {message}{place}"
-        )),
+        _ => Problem::bad_request(format!("the body is not well-formed JSON: {message}{place}")),
     }
 }
 
@@ -168,21 +148,9 @@ mod tests {
     fn faults_name_their_field() {
         for (body, field, part) in [
             (r#"{"name":"x","nmae":1}"#, "nmae", "unknown field"),
-            (
-                r#"{"name":"x","params":{"set":{},"sett":1}}"#,
-                "params.sett",
-                "unknown field",
-            ),
-            (
-                r#"{"name":"x","params":{"set":{"a":1}}}"#,
-                "params.set.a",
-                "expected a string",
-            ),
-            (
-                r#"{"name":"x","params":{"set":[]}}"#,
-                "params.set",
-                "expected a map",
-            ),
+            (r#"{"name":"x","params":{"set":{},"sett":1}}"#, "params.sett", "unknown field"),
+            (r#"{"name":"x","params":{"set":{"a":1}}}"#, "params.set.a", "expected a string"),
+            (r#"{"name":"x","params":{"set":[]}}"#, "params.set", "expected a map"),
             (r#"{"name":"x","params":{}}"#, "params.set", "missing field"),
             (r#"{"params":null}"#, "name", "missing field"),
             ("[]", "body", "invalid length"),
@@ -190,9 +158,7 @@ mod tests {
         ] {
             let problem = fault(body);
             assert_eq!(problem.status(), 422, "{body}");
-            let [error] = problem.errors() else {
-                panic!("{body}: one fault")
-            };
+            let [error] = problem.errors() else { panic!("{body}: one fault") };
             assert_eq!(error.field, field, "{body}");
             assert!(error.message.contains(part), "{body}: {}", error.message);
             assert!(!error.message.contains("line"), "{body}: {}", error.message);
@@ -206,45 +172,19 @@ mod tests {
             assert_eq!(problem.status(), 400, "{body:?}");
         }
         let response = fault("{\n\"name\":x}").into_response(&super::super::RequestId::generate());
-        let bytes = response
-            .into_body()
-            .collect()
-            .await
-            .expect("in memory")
-            .to_bytes();
-        assert!(
-            String::from_utf8_lossy(&bytes).contains("at line 2 column"),
-            "{bytes:?}"
-        );
+        let bytes = response.into_body().collect().await.expect("in memory").to_bytes();
+        assert!(String::from_utf8_lossy(&bytes).contains("at line 2 column"), "{bytes:?}");
     }
 
     #[tokio::test]
     async fn a_body_is_limited_whether_it_says_so_or_not() {
         let mut headers = HeaderMap::new();
         let large = vec![b' '; MAX_BODY + 1];
-        assert_eq!(
-            read(&headers, full(large))
-                .await
-                .expect_err("too large")
-                .status(),
-            413
-        );
+        assert_eq!(read(&headers, full(large)).await.expect_err("too large").status(), 413);
         headers.insert(CONTENT_LENGTH, (MAX_BODY + 1).into());
-        assert_eq!(
-            read(&headers, full(""))
-                .await
-                .expect_err("announced")
-                .status(),
-            413
-        );
+        assert_eq!(read(&headers, full("")).await.expect_err("announced").status(), 413);
         headers.insert(CONTENT_LENGTH, MAX_BODY.into());
-        assert_eq!(
-            read(&headers, full(vec![b' '; MAX_BODY]))
-                .await
-                .expect("fits")
-                .len(),
-            MAX_BODY
-        );
+        assert_eq!(read(&headers, full(vec![b' '; MAX_BODY])).await.expect("fits").len(), MAX_BODY);
     }
 
     #[test]

@@ -46,15 +46,9 @@ impl Edge {
     pub fn new(trusted_proxies: &[String], public_url: &str) -> Result<Self, BadEdge> {
         let network = |text: &String| {
             let host = || text.parse::<IpAddr>().map(IpNet::from).ok();
-            text.parse()
-                .ok()
-                .or_else(host)
-                .ok_or_else(|| BadEdge(text.clone()))
+            text.parse().ok().or_else(host).ok_or_else(|| BadEdge(text.clone()))
         };
-        let trusted = trusted_proxies
-            .iter()
-            .map(network)
-            .collect::<Result<Arc<[_]>, _>>()?;
+        let trusted = trusted_proxies.iter().map(network).collect::<Result<Arc<[_]>, _>>()?;
         let public = match public_url {
             "" => None,
             url => Some(url.parse().map_err(|_| BadEdge(url.to_owned()))?),
@@ -65,10 +59,7 @@ impl Edge {
     /// The client behind a request.
     #[must_use]
     pub fn client(&self, parts: &Parts) -> Client {
-        let peer = parts
-            .extensions
-            .get::<Peer>()
-            .map(|p| p.0.ip().to_canonical());
+        let peer = parts.extensions.get::<Peer>().map(|p| p.0.ip().to_canonical());
         // Without a peer (a test without a socket) nobody is trusted.
         let peer = peer.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
         let trusted = self.trusts(peer);
@@ -80,31 +71,18 @@ impl Edge {
             Some(proto) => proto.eq_ignore_ascii_case("https"),
             None => self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
         };
-        let address = if trusted {
-            self.nearest_untrusted(&parts.headers, peer)
-        } else {
-            peer
-        };
-        Client {
-            address,
-            https,
-            host,
-        }
+        let address = if trusted { self.nearest_untrusted(&parts.headers, peer) } else { peer };
+        Client { address, https, host }
     }
 
     /// The authority of `api.public_url`.
     #[must_use]
     pub fn public_authority(&self) -> Option<&str> {
-        self.public
-            .as_ref()
-            .and_then(|uri| uri.authority())
-            .map(http::uri::Authority::as_str)
+        self.public.as_ref().and_then(|uri| uri.authority()).map(http::uri::Authority::as_str)
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted
-            .iter()
-            .any(|network| network.contains(&address))
+        self.trusted.iter().any(|network| network.contains(&address))
     }
 
     /// Every hop appends the address it was asked from: read from the right, the first address that
@@ -133,20 +111,13 @@ impl Edge {
 /// An address with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let parsed = bare
-        .parse()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()));
+    let parsed = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()));
     parsed.map(|address: IpAddr| address.to_canonical())
 }
 
 fn last(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
-    value
-        .rsplit(',')
-        .next()
-        .map(|v| v.trim().to_owned())
-        .filter(|v| !v.is_empty())
+    value.rsplit(',').next().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
 }
 
 #[cfg(test)]
@@ -159,12 +130,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let peer = Peer(SocketAddr::new(peer.parse().expect("an address"), 1));
-        request
-            .extension(peer)
-            .body(())
-            .expect("a request")
-            .into_parts()
-            .0
+        request.extension(peer).body(()).expect("a request").into_parts().0
     }
 
     fn edge() -> Edge {
@@ -173,16 +139,10 @@ mod tests {
 
     #[test]
     fn strangers_cannot_say_who_they_are() {
-        let headers = [
-            ("x-forwarded-for", "1.2.3.4"),
-            ("x-forwarded-proto", "https"),
-            ("host", "h:8080"),
-        ];
+        let headers =
+            [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("host", "h:8080")];
         let client = edge().client(&parts("203.0.113.9", &headers));
-        assert_eq!(
-            client.address,
-            "203.0.113.9".parse::<IpAddr>().expect("an address")
-        );
+        assert_eq!(client.address, "203.0.113.9".parse::<IpAddr>().expect("an address"));
         assert!(!client.https);
         assert_eq!(client.host.as_deref(), Some("h:8080"));
     }
@@ -198,10 +158,7 @@ mod tests {
             ("rubbish", "192.168.1.1"),
             ("10.1.1.1", "10.1.1.1"),
         ] {
-            let headers = [
-                ("x-forwarded-for", forwarded),
-                ("x-forwarded-proto", "https"),
-            ];
+            let headers = [("x-forwarded-for", forwarded), ("x-forwarded-proto", "https")];
             let client = edge().client(&parts("::ffff:192.168.1.1", &headers));
             assert_eq!(client.address.to_string(), expected, "{forwarded}");
             assert!(client.https);

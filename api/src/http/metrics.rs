@@ -16,9 +16,7 @@ pub struct Metrics {
     connections: IntGauge,
 }
 
-const SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 impl Metrics {
     /// Registers everything.
@@ -34,10 +32,7 @@ impl Metrics {
         let connections = IntGauge::new("knm_api_http_connections", "Open HTTP connections")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(connections.clone()))?;
-        Ok(Self {
-            requests,
-            connections,
-        })
+        Ok(Self { requests, connections })
     }
 
     /// Counts a connection for as long as what is returned lives.
@@ -49,10 +44,7 @@ impl Metrics {
 
     /// Counts one answered request.
     pub fn observe<B>(&self, response: &http::Response<B>, took: Duration) {
-        let route = response
-            .extensions()
-            .get::<MatchedRoute>()
-            .map_or("unmatched", |r| r.0);
+        let route = response.extensions().get::<MatchedRoute>().map_or("unmatched", |r| r.0);
         self.requests
             .with_label_values(&[route, response.status().as_str()])
             .observe(took.as_secs_f64());

@@ -26,10 +26,7 @@ pub struct FieldError {
 impl FieldError {
     /// A fault at `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), message: message.into() }
     }
 }
 
@@ -98,10 +95,7 @@ impl Problem {
             "unauthenticated",
             "sign in, or send a token as \"Authorization: Bearer\"",
         )
-        .with_header(
-            http::header::WWW_AUTHENTICATE,
-            HeaderValue::from_static("Bearer"),
-        )
+        .with_header(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
     /// 403: somebody is signed in who may not.
@@ -235,12 +229,7 @@ mod tests {
     use super::*;
 
     async fn document(response: Response) -> Document {
-        let bytes = response
-            .into_body()
-            .collect()
-            .await
-            .expect("in memory")
-            .to_bytes();
+        let bytes = response.into_body().collect().await.expect("in memory").to_bytes();
         serde_json::from_slice(&bytes).expect("a problem document")
     }
 
@@ -259,11 +248,7 @@ mod tests {
         let id = RequestId::generate();
         let problem = Problem::internal(anyhow::anyhow!("password=hunter2"));
         let document = document(problem.into_response(&id)).await;
-        assert!(
-            !serde_json::to_string(&document)
-                .expect("json")
-                .contains("hunter2")
-        );
+        assert!(!serde_json::to_string(&document).expect("json").contains("hunter2"));
         assert_eq!(document.request_id, id.to_string());
     }
 

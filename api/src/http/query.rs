@@ -20,25 +20,18 @@ impl Query {
         let pairs = form_urlencoded::parse(query.as_bytes())
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
-        Self {
-            pairs,
-            errors: Vec::new(),
-        }
+        Self { pairs, errors: Vec::new() }
     }
 
     /// The text of a parameter.
     pub fn text(&mut self, name: &str) -> Option<String> {
-        let (mine, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pairs)
-            .into_iter()
-            .partition(|(n, _)| n == name);
+        let (mine, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pairs).into_iter().partition(|(n, _)| n == name);
         self.pairs = rest;
         if mine.len() > 1 {
             self.fault(name, "is given more than once");
         }
-        mine.into_iter()
-            .next()
-            .map(|(_, value)| value)
-            .filter(|value| !value.is_empty())
+        mine.into_iter().next().map(|(_, value)| value).filter(|value| !value.is_empty())
     }
 
     /// A parameter of any type that can be read from text.
@@ -48,9 +41,7 @@ impl Query {
         T::Err: Display,
     {
         let text = self.text(name)?;
-        text.parse()
-            .map_err(|e: T::Err| self.fault(name, e.to_string()))
-            .ok()
+        text.parse().map_err(|e: T::Err| self.fault(name, e.to_string())).ok()
     }
 
     /// A number within bounds.
@@ -88,11 +79,7 @@ impl Query {
         for (name, _) in std::mem::take(&mut self.pairs) {
             self.fault(&name, "unknown parameter");
         }
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::invalid(self.errors))
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }
 }
 
@@ -126,11 +113,7 @@ mod tests {
             ("colour=red", "colour"),
         ] {
             let mut q = query(text);
-            let _ = (
-                q.number("limit", 1, 10),
-                q.flag("mine"),
-                q.parsed::<i64>("seq"),
-            );
+            let _ = (q.number("limit", 1, 10), q.flag("mine"), q.parsed::<i64>("seq"));
             let problem = q.finish().expect_err(text);
             assert_eq!(problem.errors()[0].field, name, "{text}");
         }

@@ -23,11 +23,7 @@ impl RequestId {
     /// The id that the layers have given a request.
     #[must_use]
     pub fn of<B>(request: &Request<B>) -> Self {
-        request
-            .headers()
-            .get(HEADER)
-            .cloned()
-            .map_or_else(Self::generate, Self)
+        request.headers().get(HEADER).cloned().map_or_else(Self::generate, Self)
     }
 }
 
@@ -60,9 +56,7 @@ impl MakeRequestId for Maker {
         &mut self,
         _request: &Request<B>,
     ) -> Option<tower_http::request_id::RequestId> {
-        Some(tower_http::request_id::RequestId::new(
-            RequestId::generate().0,
-        ))
+        Some(tower_http::request_id::RequestId::new(RequestId::generate().0))
     }
 }
 
@@ -73,21 +67,9 @@ mod tests {
     #[test]
     fn only_harmless_ids_are_kept() {
         let long = "a".repeat(65);
-        for (id, kept) in [
-            ("a-1_B.c", true),
-            ("a b", false),
-            ("", false),
-            (&long, false),
-        ] {
-            let request = Request::builder()
-                .header(HEADER, id)
-                .body(())
-                .expect("a request");
-            assert_eq!(
-                sanitize(request).headers().contains_key(HEADER),
-                kept,
-                "{id:?}"
-            );
+        for (id, kept) in [("a-1_B.c", true), ("a b", false), ("", false), (&long, false)] {
+            let request = Request::builder().header(HEADER, id).body(()).expect("a request");
+            assert_eq!(sanitize(request).headers().contains_key(HEADER), kept, "{id:?}");
         }
     }
 }

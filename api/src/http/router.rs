@@ -33,9 +33,7 @@ impl Request {
     #[must_use]
     pub fn param(&self, name: &str) -> &str {
         let found = self.params.iter().find(|(n, _)| n == name);
-        &found
-            .expect("handlers ask for parts of their own pattern")
-            .1
+        &found.expect("handlers ask for parts of their own pattern").1
     }
 }
 
@@ -96,10 +94,7 @@ impl<S: Gate> Router<S> {
     /// No routes.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            index: matchit::Router::new(),
-            paths: Vec::new(),
-        }
+        Self { index: matchit::Router::new(), paths: Vec::new() }
     }
 
     /// Adds a route that anyone may call.
@@ -141,13 +136,8 @@ impl<S: Gate> Router<S> {
             at
         } else {
             let at = self.paths.len();
-            self.index
-                .insert(pattern, at)
-                .expect("patterns are constants that do not conflict");
-            self.paths.push(Path {
-                pattern,
-                endpoints: Vec::new(),
-            });
+            self.index.insert(pattern, at).expect("patterns are constants that do not conflict");
+            self.paths.push(Path { pattern, endpoints: Vec::new() });
             at
         };
         self.paths[at].endpoints.push((method, endpoint));
@@ -173,9 +163,7 @@ impl<S: Gate> Router<S> {
         let (parts, body) = request.into_parts();
         let found = self.find(parts.uri.path());
         let pattern = found.as_ref().map(|(path, _)| path.pattern);
-        let answer = AssertUnwindSafe(self.answer(state, found, parts, body))
-            .catch_unwind()
-            .await;
+        let answer = AssertUnwindSafe(self.answer(state, found, parts, body)).catch_unwind().await;
         let outcome = answer.unwrap_or_else(|_| {
             // The panic hook has logged where and why.
             Err(Problem::internal(anyhow::anyhow!("a handler panicked")))
@@ -193,10 +181,7 @@ impl<S: Gate> Router<S> {
     fn find(&self, path: &str) -> Option<Found<'_, S>> {
         let matched = self.index.at(path).ok()?;
         let own = |(k, v): (&str, &str)| (k.to_owned(), v.to_owned());
-        Some((
-            &self.paths[*matched.value],
-            matched.params.iter().map(own).collect(),
-        ))
+        Some((&self.paths[*matched.value], matched.params.iter().map(own).collect()))
     }
 
     async fn answer(
@@ -214,10 +199,7 @@ impl<S: Gate> Router<S> {
             if parts.uri.path().starts_with("/api/") {
                 require(&state, &parts.headers, Role::Viewer).await?;
             }
-            return Err(Problem::not_found(format!(
-                "there is nothing at {}",
-                parts.uri.path()
-            )));
+            return Err(Problem::not_found(format!("there is nothing at {}", parts.uri.path())));
         };
         let Some(endpoint) = path.endpoint(&parts.method).cloned() else {
             if !path.is_public() {
@@ -225,12 +207,7 @@ impl<S: Gate> Router<S> {
             }
             return Err(Problem::method_not_allowed(&path.allow()));
         };
-        let request = |parts| Request {
-            parts,
-            body,
-            client,
-            params,
-        };
+        let request = |parts| Request { parts, body, client, params };
         match endpoint {
             Endpoint::Public(handler) => handler(state, request(parts)).await,
             Endpoint::SignedIn(role, handler) => {
@@ -242,36 +219,24 @@ impl<S: Gate> Router<S> {
 }
 
 async fn require<S: Gate>(state: &S, headers: &HeaderMap, role: Role) -> Result<Identity, Problem> {
-    let identity = state
-        .authenticate(headers)
-        .await?
-        .ok_or_else(Problem::unauthenticated)?;
+    let identity = state.authenticate(headers).await?.ok_or_else(Problem::unauthenticated)?;
     tracing::Span::current().record("user", identity.username.as_str());
     if identity.role < role {
         let (needed, has) = (role.as_str(), identity.role.as_str());
-        return Err(Problem::forbidden(format!(
-            "this needs the role {needed}; yours is {has}"
-        )));
+        return Err(Problem::forbidden(format!("this needs the role {needed}; yours is {has}")));
     }
     Ok(identity)
 }
 
 impl<S> Path<S> {
     fn endpoint(&self, method: &Method) -> Option<&Endpoint<S>> {
-        let of = |m: &Method| {
-            self.endpoints
-                .iter()
-                .find(|(have, _)| have == m)
-                .map(|(_, e)| e)
-        };
+        let of = |m: &Method| self.endpoints.iter().find(|(have, _)| have == m).map(|(_, e)| e);
         // The server leaves the body of an answer to HEAD out by itself.
         of(method).or_else(|| (method == Method::HEAD).then(|| of(&Method::GET)).flatten())
     }
 
     fn is_public(&self) -> bool {
-        self.endpoints
-            .iter()
-            .any(|(_, e)| matches!(e, Endpoint::Public(_)))
+        self.endpoints.iter().any(|(_, e)| matches!(e, Endpoint::Public(_)))
     }
 
     fn allow(&self) -> String {
@@ -312,12 +277,7 @@ mod tests {
                 _ => return Ok(None),
             };
             let (session, user) = (Uuid::nil(), UserId(Uuid::nil()));
-            Ok(Some(Identity {
-                session,
-                user,
-                username: "u".into(),
-                role,
-            }))
+            Ok(Some(Identity { session, user, username: "u".into(), role }))
         }
     }
 
@@ -330,15 +290,10 @@ mod tests {
                 "/api/things/{id}",
                 |_, request: Request, _| async move { json(StatusCode::OK, &request.param("id")) },
             )
-            .signed_in(
-                Role::Admin,
-                Method::DELETE,
-                "/api/things/{id}",
-                |_, _, _| async { Ok(no_content()) },
-            )
-            .signed_in(Role::Viewer, Method::POST, "/api/panic", |_, _, _| async {
-                panic!("oh")
+            .signed_in(Role::Admin, Method::DELETE, "/api/things/{id}", |_, _, _| async {
+                Ok(no_content())
             })
+            .signed_in(Role::Viewer, Method::POST, "/api/panic", |_, _, _| async { panic!("oh") })
     }
 
     async fn call(
@@ -351,10 +306,7 @@ mod tests {
             request = request.header(AUTHORIZATION, who);
         }
         let request = request.body(full("")).expect("a request");
-        let (parts, body) = router()
-            .dispatch(State::default(), request)
-            .await
-            .into_parts();
+        let (parts, body) = router().dispatch(State::default(), request).await.into_parts();
         let bytes = body.collect().await.expect("in memory").to_bytes();
         (parts, String::from_utf8(bytes.to_vec()).expect("text"))
     }
@@ -392,11 +344,6 @@ mod tests {
         let (parts, body) = call(Method::POST, "/api/panic", Some("viewer")).await;
         let document: Document = serde_json::from_str(&body).expect("a problem");
         assert!(!document.detail.contains("oh"), "{}", document.detail);
-        assert!(
-            parts
-                .extensions
-                .get::<MatchedRoute>()
-                .is_some_and(|r| r.0 == "/api/panic")
-        );
+        assert!(parts.extensions.get::<MatchedRoute>().is_some_and(|r| r.0 == "/api/panic"));
     }
 }

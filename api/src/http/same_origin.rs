@@ -20,12 +20,8 @@ pub fn check(parts: &Parts, client: &Client, edge: &Edge) -> Result<(), Problem>
     if safe || parts.headers.contains_key(AUTHORIZATION) {
         return Ok(());
     }
-    let text = |name| {
-        parts
-            .headers
-            .get(name)
-            .map(|v: &http::HeaderValue| v.to_str().unwrap_or("?"))
-    };
+    let text =
+        |name| parts.headers.get(name).map(|v: &http::HeaderValue| v.to_str().unwrap_or("?"));
     let ours = |origin: &str| {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         let is = |host: Option<&str>| match (authority, host) {
@@ -95,14 +91,8 @@ mod tests {
 
     #[test]
     fn the_public_url_counts_where_a_proxy_changes_the_host() {
-        let headers = [
-            ("host", "10.0.0.7:8080"),
-            ("origin", "https://nodes.example.com"),
-        ];
-        assert_eq!(
-            status(Method::POST, &headers, "https://nodes.example.com"),
-            200
-        );
+        let headers = [("host", "10.0.0.7:8080"), ("origin", "https://nodes.example.com")];
+        assert_eq!(status(Method::POST, &headers, "https://nodes.example.com"), 200);
         assert_eq!(status(Method::POST, &headers, ""), 403);
     }
 }

@@ -27,22 +27,17 @@ pub fn service<S: Gate>(
     let trace = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_request(())
-        .on_response(
-            |response: &Response, took: std::time::Duration, _: &tracing::Span| {
-                let (status, ms) = (response.status().as_u16(), took.as_millis() as u64);
-                tracing::debug!(status, ms, "answered");
-            },
-        )
+        .on_response(|response: &Response, took: std::time::Duration, _: &tracing::Span| {
+            let (status, ms) = (response.status().as_u16(), took.as_millis() as u64);
+            tracing::debug!(status, ms, "answered");
+        })
         .on_body_chunk(())
         .on_eos(())
         // Problems have been logged with their cause.
         .on_failure(());
     ServiceBuilder::new()
         .map_request(request_id::sanitize)
-        .layer(SetRequestIdLayer::new(
-            request_id::HEADER,
-            request_id::Maker,
-        ))
+        .layer(SetRequestIdLayer::new(request_id::HEADER, request_id::Maker))
         .map_response(|response: http::Response<_>| secured(response.map(boxed)))
         .layer(PropagateRequestIdLayer::new(request_id::HEADER))
         .layer(trace)

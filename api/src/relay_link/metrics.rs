@@ -25,18 +25,9 @@ impl Metrics {
             Ok::<_, prometheus::Error>(gauge)
         };
         Ok(Self {
-            up: gauge(
-                "knm_api_relay_up",
-                "Whether the pod's relay answers on its admin port",
-            )?,
-            live: gauge(
-                "knm_api_relay_live",
-                "Whether the pod's relay receives notifications",
-            )?,
-            tunnels: gauge(
-                "knm_api_relay_tunnels",
-                "WebSockets passed on to the pod's relay",
-            )?,
+            up: gauge("knm_api_relay_up", "Whether the pod's relay answers on its admin port")?,
+            live: gauge("knm_api_relay_live", "Whether the pod's relay receives notifications")?,
+            tunnels: gauge("knm_api_relay_tunnels", "WebSockets passed on to the pod's relay")?,
         })
     }
 

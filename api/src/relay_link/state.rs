@@ -8,6 +8,7 @@ pub struct RelayState {
     /// State of its listener: `live` when notifications arrive.
     pub listener: String,
     /// How its clients learn of changes: `live`, `catching_up` or `polling`.
+    #[serde(default)]
     pub mode: String,
     /// Since when.
     #[serde(default)]
@@ -59,14 +60,11 @@ impl Relay {
             Self::Unknown => "not asked yet".into(),
             Self::Away { error } => format!("does not answer: {error}"),
             Self::There(state) => {
-                let RelayState {
-                    listener,
-                    mode,
-                    connect_failures,
-                    last_error,
-                    ..
-                } = state;
-                let mut text = format!("listener {listener}, mode {mode}");
+                let RelayState { listener, mode, connect_failures, last_error, .. } = state;
+                let mut text = format!("listener {listener}");
+                if !mode.is_empty() {
+                    text.push_str(&format!(", mode {mode}"));
+                }
                 if *connect_failures > 0 {
                     text.push_str(&format!(", {connect_failures} failed connections"));
                 }
@@ -97,11 +95,7 @@ impl News {
                     || events.first().is_some_and(|first| first.id > *last),
                     |seen| seen.at == *at,
                 );
-                if same {
-                    events.partition_point(|e| e.id <= *last)
-                } else {
-                    0
-                }
+                if same { events.partition_point(|e| e.id <= *last) } else { 0 }
             }
         };
         if let Some(newest) = events.last() {
@@ -116,12 +110,7 @@ mod tests {
     use super::*;
 
     fn events(range: std::ops::RangeInclusive<u64>, at: &str) -> Vec<Event> {
-        let event = |id| Event {
-            id,
-            at: at.into(),
-            level: "info".into(),
-            message: String::new(),
-        };
+        let event = |id| Event { id, at: at.into(), level: "info".into(), message: String::new() };
         range.map(event).collect()
     }
 
@@ -135,27 +124,15 @@ mod tests {
         assert_eq!(ids(news.of(&events(1..=3, "a"))), [1, 2, 3]);
         assert!(news.of(&events(1..=3, "a")).is_empty());
         assert_eq!(ids(news.of(&events(2..=5, "a"))), [4, 5]);
-        assert_eq!(
-            ids(news.of(&events(9..=10, "a"))),
-            [9, 10],
-            "some were missed"
-        );
+        assert_eq!(ids(news.of(&events(9..=10, "a"))), [9, 10], "some were missed");
     }
 
     #[test]
     fn a_restarted_relay_is_heard_from_its_start() {
         let mut news = News::default();
         news.of(&events(1..=5, "a"));
-        assert_eq!(
-            ids(news.of(&events(1..=2, "b"))),
-            [1, 2],
-            "fewer than before"
-        );
-        assert_eq!(
-            ids(news.of(&events(1..=7, "c"))),
-            [1, 2, 3, 4, 5, 6, 7],
-            "more than before"
-        );
+        assert_eq!(ids(news.of(&events(1..=2, "b"))), [1, 2], "fewer than before");
+        assert_eq!(ids(news.of(&events(1..=7, "c"))), [1, 2, 3, 4, 5, 6, 7], "more than before");
         assert!(news.of(&[]).is_empty());
     }
 

@@ -90,18 +90,12 @@ impl Tunnels {
             .with_header(CONNECTION, HeaderValue::from_static("upgrade")));
         }
         let Ok(room) = self.room.clone().try_acquire_owned() else {
-            return Err(Problem::unavailable(
-                "too many WebSockets are passed on by this pod",
-            ));
+            return Err(Problem::unavailable("too many WebSockets are passed on by this pod"));
         };
         let onward = onward(&request)?;
         let answer = timeout(ANSWER_TIMEOUT, self.ask(onward)).await;
         let mut answer = answer.map_err(|_elapsed| {
-            Problem::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "relay_timeout",
-                "the relay did not answer",
-            )
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "relay_timeout", "the relay did not answer")
         })??;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(without_hops(answer).map(boxed));
@@ -131,12 +125,8 @@ impl Tunnels {
         request: http::Request<Empty<Bytes>>,
     ) -> Result<http::Response<hyper::body::Incoming>, Problem> {
         let away = |error: anyhow::Error| {
-            Problem::new(
-                StatusCode::BAD_GATEWAY,
-                "relay_away",
-                "the relay in this pod is away",
-            )
-            .because(error)
+            Problem::new(StatusCode::BAD_GATEWAY, "relay_away", "the relay in this pod is away")
+                .because(error)
         };
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.relay))
             .await
@@ -144,9 +134,8 @@ impl Tunnels {
             .map_err(|e| away(e.into()))?;
         // Frames are small and should leave at once; without it they only leave later.
         let _ = stream.set_nodelay(true);
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| away(e.into()))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| away(e.into()))?;
         let closing = self.closing.clone();
         self.tasks.spawn(async move {
             tokio::select! {
@@ -155,17 +144,12 @@ impl Tunnels {
                 () = closing.cancelled() => {}
             }
         });
-        sender
-            .send_request(request)
-            .await
-            .map_err(|e| away(e.into()))
+        sender.send_request(request).await.map_err(|e| away(e.into()))
     }
 }
 
 async fn copy(client: Upgraded, relay: Upgraded) -> std::io::Result<()> {
-    copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(relay))
-        .await
-        .map(drop)
+    copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(relay)).await.map(drop)
 }
 
 /// A tunnel that counts while it exists.
@@ -177,10 +161,7 @@ struct Open {
 impl Open {
     fn new(metrics: &Metrics, room: OwnedSemaphorePermit) -> Self {
         metrics.tunnels.inc();
-        Self {
-            metrics: metrics.clone(),
-            _room: room,
-        }
+        Self { metrics: metrics.clone(), _room: room }
     }
 }
 
@@ -193,9 +174,7 @@ impl Drop for Open {
 fn is_upgrade(headers: &HeaderMap) -> bool {
     let has = |name: HeaderName, word: &str| {
         let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-        values
-            .flat_map(|v| v.split(','))
-            .any(|v| v.trim().eq_ignore_ascii_case(word))
+        values.flat_map(|v| v.split(',')).any(|v| v.trim().eq_ignore_ascii_case(word))
     };
     has(CONNECTION, "upgrade") && has(UPGRADE, "websocket")
 }
@@ -223,14 +202,9 @@ fn onward(request: &Request) -> Result<http::Request<Empty<Bytes>>, Problem> {
     if !headers.contains_key(HOST) {
         return Err(Problem::bad_request("the request has no Host"));
     }
-    let path = parts
-        .uri
-        .path_and_query()
-        .map_or("/", http::uri::PathAndQuery::as_str);
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let mut onward = http::Request::new(Empty::new());
-    *onward.uri_mut() = path
-        .parse()
-        .map_err(|e: http::uri::InvalidUri| Problem::internal(e))?;
+    *onward.uri_mut() = path.parse().map_err(|e: http::uri::InvalidUri| Problem::internal(e))?;
     *onward.headers_mut() = headers;
     Ok(onward)
 }

@@ -26,9 +26,7 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// Watches the relay for ever. `admin` is its admin port.
 pub async fn run(admin: SocketAddr, note: Note, metrics: Metrics) -> Infallible {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let uri: http::Uri = format!("http://{admin}/state")
-        .parse()
-        .expect("an address makes a URL");
+    let uri: http::Uri = format!("http://{admin}/state").parse().expect("an address makes a URL");
     let mut watcher = Watcher::default();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -36,9 +34,7 @@ pub async fn run(admin: SocketAddr, note: Note, metrics: Metrics) -> Infallible 
         ticks.tick().await;
         let relay = match ask(&client, &uri).await {
             Ok(state) => Relay::There(state),
-            Err(error) => Relay::Away {
-                error: format!("{error:#}"),
-            },
+            Err(error) => Relay::Away { error: format!("{error:#}") },
         };
         metrics.set(&relay);
         note.set(relay.describe());
@@ -52,20 +48,12 @@ async fn ask(
 ) -> anyhow::Result<RelayState> {
     let answer = async {
         let response = client.get(uri.clone()).await?;
-        anyhow::ensure!(
-            response.status().is_success(),
-            "status {}",
-            response.status()
-        );
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
-            .collect()
-            .await;
+        anyhow::ensure!(response.status().is_success(), "status {}", response.status());
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let bytes = body.map_err(|e| anyhow::anyhow!(e))?.to_bytes();
         Ok(serde_json::from_slice(&bytes)?)
     };
-    timeout(ANSWER_TIMEOUT, answer)
-        .await
-        .map_err(|_| anyhow::anyhow!("no answer in time"))?
+    timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| anyhow::anyhow!("no answer in time"))?
 }
 
 #[derive(Default)]
@@ -120,14 +108,8 @@ mod tests {
             let mut request = [0; 1024];
             let read = stream.read(&mut request).await.expect("a request");
             assert!(request[..read].starts_with(b"GET /state HTTP/1.1\r\n"));
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-                answer.len()
-            );
-            stream
-                .write_all((head + answer).as_bytes())
-                .await
-                .expect("sent");
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len());
+            stream.write_all((head + answer).as_bytes()).await.expect("sent");
             let _ = stream.read(&mut request).await;
         });
         address
@@ -135,11 +117,7 @@ mod tests {
 
     async fn ask_at(address: SocketAddr) -> anyhow::Result<RelayState> {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        ask(
-            &client,
-            &format!("http://{address}/state").parse().expect("a URL"),
-        )
-        .await
+        ask(&client, &format!("http://{address}/state").parse().expect("a URL")).await
     }
 
     #[tokio::test]
@@ -153,10 +131,7 @@ mod tests {
         let state = ask_at(address).await.expect("an answer");
         assert_eq!((state.connect_failures, state.events.len()), (3, 1));
         let text = Relay::There(state).describe();
-        assert_eq!(
-            text,
-            "listener lost, mode polling, 3 failed connections, last error: refused"
-        );
+        assert_eq!(text, "listener lost, mode polling, 3 failed connections, last error: refused");
     }
 
     #[tokio::test]

@@ -80,11 +80,7 @@ pub struct UserView {
 impl From<&Identity> for UserView {
     fn from(identity: &Identity) -> Self {
         let username = identity.username.clone();
-        Self {
-            id: identity.user.0,
-            username,
-            role: identity.role.into(),
-        }
+        Self { id: identity.user.0, username, role: identity.role.into() }
     }
 }
 
@@ -151,22 +147,8 @@ pub struct TokenView {
 
 impl From<Token> for TokenView {
     fn from(token: Token) -> Self {
-        let Token {
-            id,
-            name,
-            role,
-            created_at,
-            last_used_at,
-            expires_at,
-        } = token;
-        Self {
-            id,
-            name,
-            role,
-            created_at,
-            last_used_at,
-            expires_at,
-        }
+        let Token { id, name, role, created_at, last_used_at, expires_at } = token;
+        Self { id, name, role, created_at, last_used_at, expires_at }
     }
 }
 
@@ -192,19 +174,13 @@ pub struct TokenList {
 )]
 pub async fn login(state: State, mut request: Request) -> Outcome {
     let LoginRequest { username, password } = body::json(&mut request).await?;
-    let signed_in = state
-        .auth
-        .login(&username, password, request.client.address)
-        .await?;
+    let signed_in = state.auth.login(&username, password, request.client.address).await?;
     let user = UserView {
         id: signed_in.user.0,
         username: signed_in.username,
         role: signed_in.role.into(),
     };
-    let view = LoginResponse {
-        user,
-        expires_at: signed_in.expires_at,
-    };
+    let view = LoginResponse { user, expires_at: signed_in.expires_at };
     let mut response = json(StatusCode::OK, &view)?;
     let cookie = cookie::set(&signed_in.token, signed_in.max_age, request.client.https);
     response.headers_mut().insert(SET_COOKIE, cookie);
@@ -221,9 +197,7 @@ pub async fn login(state: State, mut request: Request) -> Outcome {
 pub async fn logout(state: State, request: Request, identity: Identity) -> Outcome {
     state.auth.revoke(identity.user, identity.session).await?;
     let mut response = no_content();
-    response
-        .headers_mut()
-        .insert(SET_COOKIE, cookie::clear(request.client.https));
+    response.headers_mut().insert(SET_COOKIE, cookie::clear(request.client.https));
     Ok(response)
 }
 
@@ -243,12 +217,7 @@ pub async fn me(_state: State, _request: Request, identity: Identity) -> Outcome
 )]
 pub async fn list_tokens(state: State, _request: Request, identity: Identity) -> Outcome {
     let tokens = state.auth.tokens(identity.user).await?;
-    json(
-        StatusCode::OK,
-        &TokenList {
-            tokens: tokens.into_iter().map(Into::into).collect(),
-        },
-    )
+    json(StatusCode::OK, &TokenList { tokens: tokens.into_iter().map(Into::into).collect() })
 }
 
 /// Make a personal token
@@ -260,11 +229,7 @@ pub async fn list_tokens(state: State, _request: Request, identity: Identity) ->
     responses((status = 201, body = TokenCreated))
 )]
 pub async fn create_token(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let TokenRequest {
-        name,
-        role,
-        expires_in_days,
-    } = body::json(&mut request).await?;
+    let TokenRequest { name, role, expires_in_days } = body::json(&mut request).await?;
     let role = role.map(Role::from);
     let days = expires_in_days.unwrap_or(DEFAULT_TOKEN_DAYS);
     let mut errors = Vec::new();
@@ -285,10 +250,7 @@ pub async fn create_token(state: State, mut request: Request, identity: Identity
         return Err(Problem::invalid(errors));
     }
     let lifetime = Duration::from_secs(u64::from(days) * 24 * 3600);
-    let issued = state
-        .auth
-        .issue_token(&identity, &name, role, lifetime)
-        .await?;
+    let issued = state.auth.issue_token(&identity, &name, role, lifetime).await?;
     let view = TokenCreated {
         id: issued.stored.id,
         name: issued.stored.name,
@@ -312,9 +274,5 @@ pub async fn create_token(state: State, mut request: Request, identity: Identity
 pub async fn delete_token(state: State, request: Request, identity: Identity) -> Outcome {
     let none = || Problem::not_found("you have no such token");
     let id = Uuid::parse_str(request.param("id")).map_err(|_| none())?;
-    if state.auth.revoke(identity.user, id).await? {
-        Ok(no_content())
-    } else {
-        Err(none())
-    }
+    if state.auth.revoke(identity.user, id).await? { Ok(no_content()) } else { Err(none()) }
 }

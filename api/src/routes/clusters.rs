@@ -77,10 +77,5 @@ pub async fn list(state: State, _request: Request, _identity: Identity) -> Outco
             nodes: cluster.nodes.len(),
         }
     };
-    json(
-        StatusCode::OK,
-        &ClusterList {
-            clusters: state.clusters.iter().map(view).collect(),
-        },
-    )
+    json(StatusCode::OK, &ClusterList { clusters: state.clusters.iter().map(view).collect() })
 }

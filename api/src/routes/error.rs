@@ -10,11 +10,9 @@ use crate::tasks::TaskError;
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::BadCredentials => Self::new(
-                StatusCode::UNAUTHORIZED,
-                "bad_credentials",
-                error.to_string(),
-            ),
+            AuthError::BadCredentials => {
+                Self::new(StatusCode::UNAUTHORIZED, "bad_credentials", error.to_string())
+            }
             AuthError::Throttled(after) => {
                 Self::throttled("too many failed attempts; wait before the next", after)
             }
@@ -22,10 +20,9 @@ impl From<AuthError> for Problem {
             AuthError::NotASession => Self::forbidden(error.to_string()),
             AuthError::TooManyTokens => Self::conflict(error.to_string()),
             // The log has the host and what to try; the pool has written it already.
-            AuthError::Pool(error) => Self::unavailable(format!(
-                "the database is not available ({})",
-                error.as_str()
-            )),
+            AuthError::Pool(error) => {
+                Self::unavailable(format!("the database is not available ({})", error.as_str()))
+            }
             AuthError::Database(error) => database(error),
         }
     }
@@ -53,10 +50,7 @@ impl From<TaskError> for Problem {
     fn from(error: TaskError) -> Self {
         match error {
             TaskError::Invalid(faults) => Self::invalid(
-                faults
-                    .into_iter()
-                    .map(|f| FieldError::new(f.field, f.message))
-                    .collect(),
+                faults.into_iter().map(|f| FieldError::new(f.field, f.message)).collect(),
             ),
             TaskError::NotFound => Self::not_found("there is no such task"),
             TaskError::Forbidden(detail) => Self::forbidden(detail),

@@ -39,9 +39,5 @@ pub async fn meta(state: State, _request: Request) -> Outcome {
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
 )]
 pub async fn openapi(state: State, _request: Request) -> Outcome {
-    Ok(with_content_type(
-        StatusCode::OK,
-        "application/json",
-        state.openapi.clone(),
-    ))
+    Ok(with_content_type(StatusCode::OK, "application/json", state.openapi.clone()))
 }

@@ -52,10 +52,7 @@ impl Filter {
     fn read(request: &Request) -> Result<Self, Problem> {
         let mut query = Query::new(&request.parts.uri);
         let after = query.text("continue").and_then(|token| {
-            let name = URL_SAFE_NO_PAD
-                .decode(token)
-                .ok()
-                .and_then(|n| String::from_utf8(n).ok());
+            let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|n| String::from_utf8(n).ok());
             if name.is_none() {
                 query.fault("continue", "must be the value of a page's `continue`");
             }
@@ -74,8 +71,7 @@ impl Filter {
     }
 
     fn lets_through(&self, node: &NodeView) -> bool {
-        self.status
-            .is_none_or(|status| node.status.contains(&status))
+        self.status.is_none_or(|status| node.status.contains(&status))
             && self.text.as_ref().is_none_or(|text| node.mentions(text))
     }
 }
@@ -127,11 +123,7 @@ pub async fn list(state: State, request: Request, _identity: Identity) -> Outcom
             continue;
         }
         matched += 1;
-        if filter
-            .after
-            .as_ref()
-            .is_some_and(|after| node.name <= *after)
-        {
+        if filter.after.as_ref().is_some_and(|after| node.name <= *after) {
             continue;
         }
         if nodes.len() < filter.limit {
@@ -140,20 +132,7 @@ pub async fn list(state: State, request: Request, _identity: Identity) -> Outcom
             more = true;
         }
     }
-    let next = nodes
-        .last()
-        .filter(|_| more)
-        .map(|last| URL_SAFE_NO_PAD.encode(&last.name));
+    let next = nodes.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(&last.name));
     let state = (&sync).into();
-    json(
-        StatusCode::OK,
-        &NodePage {
-            nodes,
-            total,
-            matched,
-            resource_version,
-            state,
-            next,
-        },
-    )
+    json(StatusCode::OK, &NodePage { nodes, total, matched, resource_version, state, next })
 }

@@ -36,20 +36,14 @@ pub async fn submit(state: State, mut request: Request, identity: Identity) -> O
     let task = state.tasks.submit(&identity, submission, key).await?;
     let mut response = json(StatusCode::ACCEPTED, &task)?;
     let location = HeaderValue::from_str(&format!("/api/v1/tasks/{}", task.id));
-    response
-        .headers_mut()
-        .insert(LOCATION, location.expect("an id is a header value"));
+    response.headers_mut().insert(LOCATION, location.expect("an id is a header value"));
     Ok(response)
 }
 
 fn idempotency_key(request: &Request) -> Result<Option<String>, Problem> {
     let mut values = request.parts.headers.get_all(IDEMPOTENCY_KEY).iter();
-    let invalid = |message| {
-        Err(Problem::invalid(vec![FieldError::new(
-            IDEMPOTENCY_KEY.as_str(),
-            message,
-        )]))
-    };
+    let invalid =
+        |message| Err(Problem::invalid(vec![FieldError::new(IDEMPOTENCY_KEY.as_str(), message)]));
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(_), Some(_)) => invalid("is given more than once"),
@@ -172,16 +166,10 @@ pub async fn resume(state: State, request: Request, identity: Identity) -> Outco
 }
 
 async fn steer(state: State, request: Request, identity: Identity, desired: Desired) -> Outcome {
-    let task = state
-        .tasks
-        .request(&identity, id(&request)?, desired)
-        .await?;
+    let task = state.tasks.request(&identity, id(&request)?, desired).await?;
     json(StatusCode::ACCEPTED, &task)
 }
 
 fn id(request: &Request) -> Result<TaskId, Problem> {
-    request
-        .param("id")
-        .parse()
-        .map_err(|_| Problem::not_found("there is no such task"))
+    request.param("id").parse().map_err(|_| Problem::not_found("there is no such task"))
 }

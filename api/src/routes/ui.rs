@@ -17,9 +17,5 @@ const PAGE: &str = "<!doctype html>
 ";
 
 pub(super) async fn index(_state: State, _request: Request) -> Outcome {
-    Ok(with_content_type(
-        StatusCode::OK,
-        "text/html; charset=utf-8",
-        PAGE,
-    ))
+    Ok(with_content_type(StatusCode::OK, "text/html; charset=utf-8", PAGE))
 }

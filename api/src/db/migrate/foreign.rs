@@ -10,15 +10,8 @@ use super::MigrateError;
 pub(super) const PREFIX: &str = "legacy_";
 
 /// Names that this release or a later one uses.
-const OURS: [&str; 7] = [
-    "audit_log",
-    "clusters",
-    "progress_items",
-    "progress_tasks",
-    "sessions",
-    "templates",
-    "users",
-];
+const OURS: [&str; 7] =
+    ["audit_log", "clusters", "progress_items", "progress_tasks", "sessions", "templates", "users"];
 
 /// The relations in the way: those with our names in a database where our migrations never ran, or
 /// a `progress_tasks` that cannot be ours whatever the history says.
@@ -34,9 +27,7 @@ pub(super) async fn tables(client: &Client) -> Result<Vec<String>, MigrateError>
                    AND a.attname = 'lease_token' AND NOT a.attisdropped))
         ORDER BY c.relname";
     let names: Vec<&str> = OURS.to_vec();
-    let rows = client
-        .query_typed(SQL, &[(&names, Type::TEXT_ARRAY)])
-        .await?;
+    let rows = client.query_typed(SQL, &[(&names, Type::TEXT_ARRAY)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -55,11 +46,7 @@ pub(super) async fn rename(
             .query_typed(INDEXES, &[(&table, Type::TEXT), (&PREFIX, Type::TEXT)])
             .await?;
         for index in rows.iter().map(|row| row.get::<_, String>(0)) {
-            let sql = format!(
-                "ALTER INDEX {} RENAME TO {}",
-                quote(&index),
-                quote(&legacy(&index))
-            );
+            let sql = format!("ALTER INDEX {} RENAME TO {}", quote(&index), quote(&legacy(&index)));
             transaction.batch_execute(&sql).await?;
         }
         let taken = legacy(&table);
@@ -96,9 +83,6 @@ mod tests {
 
     #[test]
     fn identifiers_cannot_break_out() {
-        assert_eq!(
-            quote(&legacy("a\"; DROP TABLE x; --")),
-            "\"legacy_a\"\"; DROP TABLE x; --\""
-        );
+        assert_eq!(quote(&legacy("a\"; DROP TABLE x; --")), "\"legacy_a\"\"; DROP TABLE x; --\"");
     }
 }

@@ -30,9 +30,7 @@ impl std::str::FromStr for StatusWord {
             ("unknown", Self::Unknown),
             ("schedulingdisabled", Self::SchedulingDisabled),
         ];
-        let found = words
-            .into_iter()
-            .find(|(word, _)| s.eq_ignore_ascii_case(word));
+        let found = words.into_iter().find(|(word, _)| s.eq_ignore_ascii_case(word));
         found
             .map(|(_, word)| word)
             .ok_or_else(|| "must be one of Ready, NotReady, Unknown, SchedulingDisabled".to_owned())
@@ -53,14 +51,8 @@ pub struct TaintView {
 
 impl From<&Taint> for TaintView {
     fn from(taint: &Taint) -> Self {
-        let Taint {
-            key, value, effect, ..
-        } = taint.clone();
-        Self {
-            key,
-            value: value.unwrap_or_default(),
-            effect,
-        }
+        let Taint { key, value, effect, .. } = taint.clone();
+        Self { key, value: value.unwrap_or_default(), effect }
     }
 }
 
@@ -103,30 +95,17 @@ impl NodeView {
             || self.internal_ip.as_deref().is_some_and(has)
             || self.roles.iter().any(|role| has(role))
             || self.labels.iter().any(|(k, v)| has(&format!("{k}={v}")))
-            || self
-                .taints
-                .iter()
-                .any(|t| has(&format!("{}={}:{}", t.key, t.value, t.effect)))
+            || self.taints.iter().any(|t| has(&format!("{}={}:{}", t.key, t.value, t.effect)))
     }
 }
 
 impl From<&Node> for NodeView {
     fn from(node: &Node) -> Self {
-        let Node {
-            metadata: meta,
-            spec,
-            status,
-        } = node;
+        let Node { metadata: meta, spec, status } = node;
         let unschedulable = spec.as_ref().and_then(|s| s.unschedulable).unwrap_or(false);
-        let taints = spec
-            .as_ref()
-            .and_then(|s| s.taints.as_deref())
-            .unwrap_or_default();
+        let taints = spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default();
         let labels = meta.labels.clone().unwrap_or_default();
-        let addresses = status
-            .as_ref()
-            .and_then(|s| s.addresses.as_deref())
-            .unwrap_or_default();
+        let addresses = status.as_ref().and_then(|s| s.addresses.as_deref()).unwrap_or_default();
         let internal = addresses.iter().find(|a| a.type_ == "InternalIP");
         let info = status.as_ref().and_then(|s| s.node_info.as_ref());
         Self {
@@ -147,16 +126,8 @@ impl From<&Node> for NodeView {
 }
 
 fn words(node: &Node, unschedulable: bool) -> Vec<StatusWord> {
-    let conditions = node
-        .status
-        .as_ref()
-        .and_then(|s| s.conditions.as_deref())
-        .unwrap_or_default();
-    let ready = match conditions
-        .iter()
-        .find(|c| c.type_ == "Ready")
-        .map(|c| c.status.as_str())
-    {
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let ready = match conditions.iter().find(|c| c.type_ == "Ready").map(|c| c.status.as_str()) {
         Some("True") => StatusWord::Ready,
         Some(_) => StatusWord::NotReady,
         None => StatusWord::Unknown,
@@ -204,10 +175,7 @@ mod tests {
                 ]
             }
         }));
-        assert_eq!(
-            view.status,
-            [StatusWord::Ready, StatusWord::SchedulingDisabled]
-        );
+        assert_eq!(view.status, [StatusWord::Ready, StatusWord::SchedulingDisabled]);
         assert_eq!(view.roles, BTreeSet::from(["control-plane".to_owned()]));
         assert_eq!(view.internal_ip.as_deref(), Some("10.0.0.1"));
         for text in ["cp-", "control", "10.0.0", "zone=a", "unschedulable="] {

@@ -1,0 +1,168 @@
+//! The schema: made once however many make it, and never at another program's cost.
+
+use knm_api::auth::{self, FirstAdmin, FirstAdminOutcome, Passwords};
+use knm_api::db::migrate::{MigrateError, Migration, Report};
+use knm_shared::config::Database as Settings;
+use knm_tests::postgres::Database;
+use tokio::task::JoinSet;
+
+use super::support::{connector, database, section, settings};
+
+async fn empty() -> (Database, Settings) {
+    let database = database("migrations").await;
+    let settings = settings(&section(&database));
+    (database, settings)
+}
+
+async fn run(settings: &Settings, adopt: bool) -> Result<Report, MigrateError> {
+    Migration::begin(&connector(settings)).await?.run(adopt).await
+}
+
+async fn sql(database: &Database, sql: &str) {
+    database.connect().await.expect("connects").batch_execute(sql).await.expect("executes");
+}
+
+async fn tables(database: &Database) -> Vec<String> {
+    let list = "SELECT array_agg(relname::text ORDER BY relname) FROM pg_class
+                WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'";
+    database.value(list, &[]).await.expect("a list")
+}
+
+/// As the program that this one replaces left it.
+const FOREIGN: &str = "
+    CREATE TABLE users (id serial PRIMARY KEY, username text);
+    CREATE UNIQUE INDEX users_username ON users (username);
+    CREATE TABLE progress_tasks (id serial PRIMARY KEY, task_id text, status text);
+    CREATE TABLE label_templates (id serial PRIMARY KEY);
+    INSERT INTO users (username) VALUES ('jane');
+    INSERT INTO progress_tasks (task_id, status) VALUES ('1', 'completed')";
+
+#[tokio::test]
+async fn a_second_run_finds_nothing_to_do() {
+    let (database, settings) = empty().await;
+    let first = run(&settings, false).await.expect("migrates");
+    assert_eq!(first.version, first.own_version);
+    assert_eq!(first.applied.len(), usize::try_from(first.own_version).expect("positive"));
+    let second = run(&settings, false).await.expect("migrates");
+    assert_eq!(second, Report { applied: Vec::new(), ..first });
+    let ours = ["progress_items", "progress_tasks", "refinery_schema_history", "sessions", "users"];
+    assert_eq!(tables(&database).await, ours);
+}
+
+#[tokio::test]
+async fn many_at_a_time_migrate_once_and_make_one_administrator() {
+    let (database, settings) = empty().await;
+    let mut starts = JoinSet::new();
+    for n in 0..4 {
+        let settings = settings.clone();
+        starts.spawn(async move {
+            let mut migration = Migration::begin(&connector(&settings)).await.expect("the lock");
+            let applied = migration.run(false).await.expect("migrates").applied.len();
+            let first =
+                FirstAdmin { username: format!("admin{n}"), password: "correct horse".into() };
+            let outcome = auth::ensure(&migration, &Passwords::new(1), Some(first)).await;
+            (applied, outcome.expect("no failure"))
+        });
+    }
+    let outcomes = starts.join_all().await;
+    assert_eq!(outcomes.iter().filter(|(applied, _)| *applied > 0).count(), 1);
+    let created = outcomes.iter().filter(|(_, o)| *o == FirstAdminOutcome::Created).count();
+    assert_eq!(created, 1);
+    let users: i64 = database.value("SELECT count(*) FROM users", &[]).await.expect("a count");
+    assert_eq!(users, 1);
+}
+
+#[tokio::test]
+async fn without_a_password_there_is_no_administrator_and_a_bad_one_is_refused() {
+    let (database, settings) = empty().await;
+    let mut migration = Migration::begin(&connector(&settings)).await.expect("the lock");
+    migration.run(false).await.expect("migrates");
+    let passwords = Passwords::new(1);
+    let none = auth::ensure(&migration, &passwords, None).await.expect("no failure");
+    assert_eq!(none, FirstAdminOutcome::Missing);
+    let short = FirstAdmin { username: "admin".into(), password: "short".into() };
+    assert!(auth::ensure(&migration, &passwords, Some(short.clone())).await.is_err());
+    let users: i64 = database.value("SELECT count(*) FROM users", &[]).await.expect("a count");
+    assert_eq!(users, 0);
+    sql(
+        &database,
+        "INSERT INTO users (id, username, password_hash, role)
+                    VALUES (gen_random_uuid(), 'x', '', 'viewer')",
+    )
+    .await;
+    let later = auth::ensure(&migration, &passwords, Some(short)).await.expect("not looked at");
+    assert_eq!(later, FirstAdminOutcome::NotNeeded);
+}
+
+#[tokio::test]
+async fn another_programs_tables_stop_it_and_adopting_moves_them_aside() {
+    let (database, settings) = empty().await;
+    sql(&database, FOREIGN).await;
+    let before = tables(&database).await;
+    let error = run(&settings, false).await.expect_err("stops");
+    let text = error.to_string();
+    assert!(matches!(error, MigrateError::Foreign(_)) && !error.is_transient(), "{text}");
+    assert!(text.contains("progress_tasks, users") && text.contains("migrate --adopt"), "{text}");
+    assert_eq!(tables(&database).await, before, "nothing was touched");
+
+    let report = run(&settings, true).await.expect("adopts");
+    let moved: Vec<_> = report.adopted.iter().map(|(from, to)| format!("{from} {to}")).collect();
+    assert_eq!(moved, ["progress_tasks legacy_progress_tasks", "users legacy_users"]);
+    let after = tables(&database).await;
+    for table in ["legacy_users", "legacy_progress_tasks", "label_templates", "users", "sessions"] {
+        assert!(after.iter().any(|t| t == table), "{table}: {after:?}");
+    }
+    let kept = database.value::<String>("SELECT username FROM legacy_users", &[]).await;
+    assert_eq!(kept.expect("kept"), "jane");
+    assert_eq!(run(&settings, true).await.expect("again").adopted, []);
+}
+
+#[tokio::test]
+async fn what_was_adopted_before_is_not_overwritten() {
+    let (database, settings) = empty().await;
+    sql(&database, FOREIGN).await;
+    sql(&database, "CREATE TABLE legacy_users (x int)").await;
+    let before = tables(&database).await;
+    let error = run(&settings, true).await.expect_err("stops");
+    assert!(matches!(error, MigrateError::AdoptedBefore { .. }), "{error}");
+    assert_eq!(tables(&database).await, before, "all or none");
+}
+
+#[tokio::test]
+async fn a_task_table_that_cannot_be_ours_stops_it_whatever_the_history_says() {
+    let (database, settings) = empty().await;
+    run(&settings, false).await.expect("migrates");
+    sql(&database, "ALTER TABLE progress_tasks RENAME COLUMN lease_token TO something").await;
+    let error = run(&settings, false).await.expect_err("stops");
+    assert!(matches!(&error, MigrateError::Foreign(t) if *t == ["progress_tasks"]), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_as_good_as_ours() {
+    let (database, settings) = empty().await;
+    run(&settings, false).await.expect("migrates");
+    sql(
+        &database,
+        "INSERT INTO refinery_schema_history VALUES (99, 'later', '2030-01-01T00:00:00Z', '1')",
+    )
+    .await;
+    let report = run(&settings, false).await.expect("goes on");
+    assert_eq!((report.version, report.applied.len()), (99, 0));
+}
+
+#[tokio::test]
+async fn a_history_that_contradicts_ours_stops_it() {
+    let (database, settings) = empty().await;
+    run(&settings, false).await.expect("migrates");
+    sql(&database, "UPDATE refinery_schema_history SET checksum = '1'").await;
+    let error = run(&settings, false).await.expect_err("stops");
+    assert!(matches!(error, MigrateError::History(_)) && !error.is_transient(), "{error}");
+}
+
+#[tokio::test]
+async fn what_waiting_may_cure_is_told_apart() {
+    let (_database, settings) = empty().await;
+    let nobody = Settings { port: knm_tests::ports::free(), ..settings.clone() };
+    let error = run(&nobody, false).await.expect_err("nobody is there");
+    assert!(matches!(error, MigrateError::Connect(_)) && error.is_transient(), "{error}");
+}

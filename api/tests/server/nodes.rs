@@ -1,0 +1,99 @@
+//! Nodes from memory.
+
+use http::Method;
+use knm_shared::session::Role;
+use serde_json::{Value, json};
+
+use super::support::{Options, TestApp, refusal, until};
+
+const NODES: &str = "/api/v1/clusters/default/nodes";
+
+fn patch(value: Value) -> serde_json::Map<String, Value> {
+    value.as_object().expect("an object").clone()
+}
+
+fn names(page: &Value) -> Vec<String> {
+    let nodes = page["nodes"].as_array().expect("nodes").iter();
+    nodes.map(|n| n["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn pages_cover_every_node_once_and_follow_changes() {
+    let app = TestApp::start_with(Options { nodes: 25, ..Options::default() }).await;
+    let api = app.signed_in(Role::Viewer).await;
+    let mut seen = Vec::new();
+    let mut path = format!("{NODES}?limit=10");
+    loop {
+        let page = api.get(&path).await.expect("answers").ok().expect("a page");
+        assert_eq!((&page["total"], &page["matched"]), (&25.into(), &25.into()));
+        assert_eq!(page["state"], "live");
+        assert!(page["resource_version"].is_string());
+        seen.extend(names(&page));
+        let Some(next) = page["continue"].as_str() else { break };
+        path = format!("{NODES}?limit=10&continue={next}");
+    }
+    assert_eq!(seen, app.sim.node_names());
+
+    let name = &seen[4];
+    let change = json!({
+        "metadata": {"labels": {"team": "blue", "node-role.kubernetes.io/edge": ""}},
+        "spec": {"unschedulable": true},
+    });
+    app.sim.change_node(name, patch(change)).expect("changed");
+    let filtered = async |query: &str| {
+        api.get(&format!("{NODES}?{query}")).await.expect("answers").ok().expect("a page")
+    };
+    until("the watch tells", async || filtered("label_selector=team").await["matched"] == 1).await;
+    for query in [
+        "label_selector=team%20in%20(blue,red),!absent",
+        "field_selector=spec.unschedulable%3Dtrue",
+        "q=TEAM%3Dblue",
+        "q=edge",
+        "status=schedulingdisabled",
+        "label_selector=team%3Dblue&status=SchedulingDisabled&q=node",
+    ] {
+        assert_eq!(names(&filtered(query).await), [name.as_str()], "{query}");
+    }
+    let page = filtered("label_selector=team").await;
+    let node = &page["nodes"][0];
+    assert_eq!(
+        (&node["unschedulable"], &node["roles"]),
+        (&true.into(), &json!(["edge", "worker"]))
+    );
+    assert!(node["status"].as_array().is_some_and(|s| s.contains(&"SchedulingDisabled".into())));
+    assert_eq!(filtered("label_selector=team%3Dred").await["matched"], 0);
+
+    app.sim.delete_node(name).expect("deleted");
+    until("the watch tells", async || filtered("limit=1").await["total"] == 24).await;
+}
+
+#[tokio::test]
+async fn filters_that_are_none_are_refused_by_name() {
+    let app = TestApp::start().await;
+    let api = app.signed_in(Role::Viewer).await;
+    for (query, field) in [
+        ("label_selector=a%20b", "label_selector"),
+        ("field_selector=spec.podCIDR%3Dx", "field_selector"),
+        ("status=Sleeping", "status"),
+        ("limit=0", "limit"),
+        ("limit=10001", "limit"),
+        ("continue=%2F%2F", "continue"),
+        ("labels=x", "labels"),
+    ] {
+        let answer = api.get(&format!("{NODES}?{query}")).await.expect("answers");
+        assert_eq!(refusal(&answer), (422, "invalid".into(), vec![field.into()]), "{query}");
+    }
+    let other = api.get("/api/v1/clusters/other/nodes").await.expect("answers");
+    assert_eq!(refusal(&other).0, 404);
+    let post = api.send(Method::POST, NODES, &[], "").await.expect("answers");
+    assert_eq!(post.status, 405);
+}
+
+#[tokio::test]
+async fn clusters_say_how_they_are() {
+    let app = TestApp::start().await;
+    let api = app.signed_in(Role::Viewer).await;
+    let list = api.get("/api/v1/clusters").await.expect("answers").ok().expect("a list");
+    let expected = json!([{"name": "default", "default": true, "state": "live", "nodes": 3}]);
+    assert_eq!(list["clusters"], expected);
+}
