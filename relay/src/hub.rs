@@ -28,6 +28,8 @@ mod ring;
 mod session;
 mod step;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,0 +1,5 @@
+//! The hub against a model of the database and of clients, over arbitrary interleavings.
+
+mod model;
+mod rules;
+mod world;

@@ -1,0 +1,269 @@
+//! Single rules of the hub, each where it can be read.
+
+use knm_shared::epoch::Cursor;
+use knm_shared::ids::Seq;
+use knm_shared::notification::{Notification, Revocation};
+use knm_shared::status::ItemStatus;
+use uuid::Uuid;
+
+use super::model::{Row, View, database, user};
+use super::world::{connect, hub};
+use crate::hub::{ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Refused};
+use crate::protocol::{CloseReason, ErrorCode};
+
+/// Carries out every read that the hub wants; how many.
+fn read_all(hub: &mut Hub, row: &Row) -> usize {
+    let mut reads = 0;
+    while let Some(job) = hub.take_read() {
+        hub.read_done(job, database(1), Some(row.found(job.from)));
+        reads += 1;
+    }
+    reads
+}
+
+fn frames(hub: &mut Hub, id: ConnId) -> Vec<Frame> {
+    std::iter::from_fn(|| match hub.next(id) {
+        Next::Frame(frame) => Some(frame),
+        _ => None,
+    })
+    .collect()
+}
+
+fn follow(hub: &mut Hub, row: &Row, view: &mut View) -> ConnId {
+    let id = connect(hub);
+    hub.subscribe(id, row.id, None).expect("few");
+    read_all(hub, row);
+    frames(hub, id).iter().for_each(|f| view.apply(f));
+    id
+}
+
+#[test]
+fn contiguous_steps_need_no_read_and_are_shared() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let (mut one, mut two) = (View::default(), View::default());
+    let (first, second) = (follow(&mut hub, &row, &mut one), follow(&mut hub, &row, &mut two));
+    hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
+    assert_eq!(read_all(&mut hub, &row), 0);
+    let (a, b) = (frames(&mut hub, first), frames(&mut hub, second));
+    let ([Frame::Step { step: a, live: true }], [Frame::Step { step: b, .. }]) = (&a[..], &b[..])
+    else {
+        panic!("one live step each: {a:?} {b:?}");
+    };
+    assert!(std::sync::Arc::ptr_eq(a, b));
+}
+
+#[test]
+fn a_crowd_that_comes_at_once_is_served_by_one_read() {
+    let (mut hub, row) = (hub(), Row::new(0));
+    let crowd: Vec<_> = (0..1_000).map(|_| connect(&mut hub)).collect();
+    for id in &crowd {
+        hub.subscribe(*id, row.id, None).expect("few");
+    }
+    assert_eq!(read_all(&mut hub, &row), 1);
+    for id in crowd {
+        assert!(matches!(frames(&mut hub, id)[..], [Frame::Page { .. }]));
+    }
+}
+
+#[test]
+fn a_slow_client_gets_one_large_step_and_costs_no_read() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = follow(&mut hub, &row, &mut view);
+    for n in 0..100 {
+        hub.notify(&row.step(&[(n, ItemStatus::Running)], false));
+    }
+    let steps = frames(&mut hub, id);
+    assert_eq!(steps.len(), 1);
+    view.apply(&steps[0]);
+    view.assert_is(&row);
+    assert_eq!(read_all(&mut hub, &row), 0);
+}
+
+#[test]
+fn what_the_ring_has_lost_is_read_from_where_the_client_is() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = follow(&mut hub, &row, &mut view);
+    for n in 0..1_000 {
+        hub.notify(&row.step(&[(n, ItemStatus::Running)], false));
+    }
+    assert!(frames(&mut hub, id).is_empty());
+    let job = hub.take_read().expect("a read");
+    assert_eq!(job.from, Seq(1));
+    hub.read_done(job, database(1), Some(row.found(job.from)));
+    let steps = frames(&mut hub, id);
+    assert_eq!(steps.len(), 1);
+    view.apply(&steps[0]);
+    view.assert_is(&row);
+}
+
+#[test]
+fn an_end_that_the_row_does_not_confirm_is_not_told() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = follow(&mut hub, &row, &mut view);
+    let forged = row.clone().step(&[(0, ItemStatus::Failed)], true);
+    hub.notify(&forged);
+    assert_eq!(read_all(&mut hub, &row), 1);
+    assert!(frames(&mut hub, id).is_empty());
+    hub.notify(&row.step(&[(0, ItemStatus::Succeeded)], true));
+    assert_eq!(read_all(&mut hub, &row), 1);
+    frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+    view.assert_is(&row);
+}
+
+#[test]
+fn a_row_gone_backwards_is_another_history() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let old = row.clone();
+    let id = follow(&mut hub, &row, &mut view);
+    hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
+    frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+    let before = hub.epoch().cloned();
+    hub.hint(row.id);
+    read_all(&mut hub, &old);
+    assert_ne!(hub.epoch().cloned(), before);
+    let mut after = frames(&mut hub, id).into_iter();
+    assert!(matches!(after.next(), Some(Frame::Resync(_))));
+    after.for_each(|f| view.apply(&f));
+    view.assert_is(&old);
+    // The marks are what they were: no second epoch follows.
+    let after = hub.epoch().cloned();
+    hub.observe(database(1));
+    assert_eq!(hub.epoch().cloned(), after);
+}
+
+#[test]
+fn a_cursor_ahead_waits_for_the_row_and_then_for_a_snapshot() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let epoch = hub.epoch().expect("known").clone();
+    let behind = row.clone();
+    row.step(&[(0, ItemStatus::Running)], false);
+    let cursor = |seq| Some(Cursor { epoch: epoch.clone(), seq: Seq(seq) });
+
+    // Another relay was quicker than this one.
+    let _first = follow(&mut hub, &behind, &mut View::default());
+    let quick = connect(&mut hub);
+    hub.subscribe(quick, row.id, cursor(2)).expect("few");
+    read_all(&mut hub, &row);
+    assert!(frames(&mut hub, quick).is_empty(), "it has everything");
+
+    let lying = connect(&mut hub);
+    hub.subscribe(lying, row.id, cursor(99)).expect("few");
+    read_all(&mut hub, &row);
+    assert!(matches!(frames(&mut hub, lying)[..], [Frame::Page { .. }]));
+}
+
+#[test]
+fn a_task_that_is_not_there_ends_its_subscriptions() {
+    let (mut hub, row) = (hub(), Row::new(0));
+    let id = connect(&mut hub);
+    hub.subscribe(id, row.id, None).expect("few");
+    let job = hub.take_read().expect("a read");
+    hub.read_done(job, database(1), None);
+    let told = frames(&mut hub, id);
+    assert!(matches!(told[..], [Frame::Refused { code: ErrorCode::UnknownTask, .. }]));
+    assert!(hub.tasks.is_empty());
+}
+
+#[test]
+fn memory_goes_with_the_last_subscriber() {
+    let (mut hub, row) = (hub(), Row::new(0));
+    let one = follow(&mut hub, &row, &mut View::default());
+    let two = follow(&mut hub, &row, &mut View::default());
+    hub.watch_tasks(one);
+    hub.unsubscribe(two, row.id);
+    assert_eq!(hub.tasks.len(), 1);
+    hub.disconnect(one);
+    assert!(hub.tasks.is_empty() && hub.lists.is_empty());
+    hub.disconnect(two);
+    assert!(hub.sessions.is_empty());
+}
+
+#[test]
+fn subscriptions_are_limited_and_repeating_one_is_not_counted() {
+    let mut hub = hub();
+    let id = connect(&mut hub);
+    for n in 0..MAX_SUBSCRIPTIONS {
+        hub.subscribe(id, Row::new(n as u128).id, None).expect("room");
+    }
+    hub.subscribe(id, Row::new(0).id, None).expect("the same again");
+    assert_eq!(hub.subscribe(id, Row::new(5_000).id, None), Err(Refused::TooManySubscriptions));
+}
+
+#[test]
+fn a_revocation_closes_its_own_connections_only() {
+    let mut hub = hub();
+    let (one, two) = (connect(&mut hub), connect(&mut hub));
+    hub.revoke(Revocation::Session(Uuid::from_u128(77)));
+    assert!(matches!(hub.next(one), Next::Idle));
+    hub.revoke(Revocation::User(user()));
+    for id in [one, two] {
+        assert!(matches!(hub.next(id), Next::Close(CloseReason::Revoked)));
+    }
+}
+
+#[test]
+fn held_notifications_are_bounded_and_nothing_is_lost_by_it() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = follow(&mut hub, &row, &mut view);
+    row.step(&[], false);
+    hub.notify(&row.step(&[(1, ItemStatus::Running)], false));
+    let job = hub.take_read().expect("a read for the gap");
+    let seen = row.found(job.from);
+    for n in 0..5_000 {
+        hub.notify(&row.step(&[(n, ItemStatus::Succeeded)], false));
+        assert!(hub.backlog() <= 1_024);
+    }
+    hub.read_done(job, database(1), Some(seen));
+    read_all(&mut hub, &row);
+    for _ in 0..3 {
+        frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+        read_all(&mut hub, &row);
+    }
+    view.assert_is(&row);
+}
+
+#[test]
+fn a_list_is_told_whole_once_and_then_by_its_changes() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let id = connect(&mut hub);
+    hub.watch_tasks(id);
+    let jobs = hub.take_lists();
+    assert_eq!(jobs[0].query, ListQuery::Whole);
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    let told = frames(&mut hub, id);
+    assert!(matches!(&told[..], [Frame::List { full: true, heads }] if heads.len() == 1));
+
+    // The state changes: the row is read. The counters alone: the notification is enough.
+    let note = row.step(&[(0, ItemStatus::Running)], false);
+    hub.notify(&note);
+    let jobs = hub.take_lists();
+    assert_eq!(jobs[0].query, ListQuery::Some(vec![row.id]));
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    let told = frames(&mut hub, id);
+    assert!(matches!(&told[..], [Frame::List { full: false, heads }] if heads[0].seq == Seq(2)));
+
+    hub.notify(&row.step(&[(0, ItemStatus::Succeeded)], false));
+    assert!(frames(&mut hub, id).is_empty(), "changes gather until the next beat");
+    assert!(hub.take_lists().is_empty());
+    let told = frames(&mut hub, id);
+    assert!(matches!(&told[..], [Frame::List { full: false, heads }]
+        if heads[0].progress.counts.succeeded == 1));
+
+    // Read again and found the same: nothing to tell.
+    hub.reload_lists();
+    let jobs = hub.take_lists();
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    let told = frames(&mut hub, id);
+    assert!(told.len() <= 1, "at most the row's own time: {told:?}");
+}
+
+#[test]
+fn another_version_is_read_not_understood() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = follow(&mut hub, &row, &mut view);
+    let note: Notification = row.step(&[(2, ItemStatus::Running)], false);
+    hub.hint(note.task);
+    assert_eq!(read_all(&mut hub, &row), 1);
+    frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+    view.assert_is(&row);
+}
