@@ -27,10 +27,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let options = ClusterOptions {
-        max_connections: args.max_connections,
-        ..ClusterOptions::default()
-    };
+    let options =
+        ClusterOptions { max_connections: args.max_connections, ..ClusterOptions::default() };
     let cluster = Cluster::start(options).await?;
     let url = cluster.server().url("postgres");
     let code = if let Some((program, arguments)) = args.command.split_first() {

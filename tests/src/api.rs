@@ -80,11 +80,7 @@ impl Answer {
         if !self.status.is_success() {
             bail!("{}: {}", self.status, self.text());
         }
-        if self.body.is_empty() {
-            Ok(Value::Null)
-        } else {
-            self.json()
-        }
+        if self.body.is_empty() { Ok(Value::Null) } else { self.json() }
     }
 
     /// The problem document in it.
@@ -92,25 +88,13 @@ impl Answer {
     /// # Errors
     /// When it is none, or its media type or status does not say so.
     pub fn problem(&self) -> anyhow::Result<Problem> {
-        let kind = self
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default();
+        let kind = self.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("application/problem+json") {
-            bail!(
-                "{} with {kind:?} is no problem document: {}",
-                self.status,
-                self.text()
-            );
+            bail!("{} with {kind:?} is no problem document: {}", self.status, self.text());
         }
         let problem: Problem = self.json()?;
         if problem.status != self.status.as_u16() {
-            bail!(
-                "a problem of status {} in an answer of status {}",
-                problem.status,
-                self.status
-            );
+            bail!("a problem of status {} in an answer of status {}", problem.status, self.status);
         }
         Ok(problem)
     }
@@ -129,20 +113,13 @@ impl Api {
     #[must_use]
     pub fn new(base: impl Into<String>) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self {
-            base: base.into(),
-            token: None,
-            client,
-        }
+        Self { base: base.into(), token: None, client }
     }
 
     /// The same with a token.
     #[must_use]
     pub fn with_token(&self, token: impl Into<String>) -> Self {
-        Self {
-            token: Some(token.into()),
-            ..self.clone()
-        }
+        Self { token: Some(token.into()), ..self.clone() }
     }
 
     /// The base URL.
@@ -178,23 +155,14 @@ impl Api {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(Full::new(body.into()))
-            .context("not a request")?;
+        let request = request.body(Full::new(body.into())).context("not a request")?;
         let exchange = async {
             let (head, body) = self.client.request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            anyhow::Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-                body,
-            })
+            anyhow::Ok(Answer { status: head.status, headers: head.headers, body })
         };
         let answer = tokio::time::timeout(TIMEOUT, exchange).await;
-        answer
-            .context("no answer in time")
-            .flatten()
-            .with_context(|| format!("{method} {url}"))
+        answer.context("no answer in time").flatten().with_context(|| format!("{method} {url}"))
     }
 
     /// GET
@@ -223,11 +191,7 @@ impl Api {
         let answer = self.post("/api/v1/auth/login", &body).await?;
         answer.ok().context("cannot sign in")?;
         let prefix = format!("{}=", knm_shared::session::COOKIE);
-        let cookies = answer
-            .headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter_map(|v| v.to_str().ok());
+        let cookies = answer.headers.get_all(SET_COOKIE).iter().filter_map(|v| v.to_str().ok());
         let token = cookies
             .filter_map(|c| c.split(';').next()?.strip_prefix(&prefix))
             .next()
@@ -273,25 +237,12 @@ impl Api {
         let mut names = Vec::new();
         let mut next = Some(String::new());
         while let Some(token) = next {
-            let more = if token.is_empty() {
-                token
-            } else {
-                format!("&continue={token}")
-            };
+            let more = if token.is_empty() { token } else { format!("&continue={token}") };
             let path = format!("/api/v1/clusters/default/nodes?limit=500{more}");
             let page = self.get(&path).await?.ok()?;
-            let nodes = page["nodes"]
-                .as_array()
-                .context("the answer has no nodes")?;
-            names.extend(
-                nodes
-                    .iter()
-                    .filter_map(|n| n["name"].as_str().map(str::to_owned)),
-            );
-            next = page["continue"]
-                .as_str()
-                .filter(|t| !t.is_empty())
-                .map(str::to_owned);
+            let nodes = page["nodes"].as_array().context("the answer has no nodes")?;
+            names.extend(nodes.iter().filter_map(|n| n["name"].as_str().map(str::to_owned)));
+            next = page["continue"].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
         }
         Ok(names)
     }

@@ -44,9 +44,7 @@ impl Checker {
     pub fn connected(&mut self) {
         self.greeted = None;
         self.list.forget();
-        self.subscriptions
-            .values_mut()
-            .for_each(Subscription::disconnect);
+        self.subscriptions.values_mut().for_each(Subscription::disconnect);
     }
 
     /// The client subscribes now. Returns the cursor that it sends: where it stands, if anywhere.
@@ -64,10 +62,7 @@ impl Checker {
                 return Err(Violation::SecondHello);
             }
             let epoch = hello.epoch.clone();
-            self.greeted = Some(Greeted {
-                epoch,
-                earlier: BTreeSet::new(),
-            });
+            self.greeted = Some(Greeted { epoch, earlier: BTreeSet::new() });
             return Ok(());
         }
         let greeted = self.greeted.as_mut().ok_or(Violation::NoHello)?;
@@ -75,9 +70,7 @@ impl Checker {
             ServerFrame::Resync(resync) => {
                 greeted.renew(&resync.epoch)?;
                 self.list.forget_numbers();
-                self.subscriptions
-                    .values_mut()
-                    .for_each(Subscription::renew);
+                self.subscriptions.values_mut().for_each(Subscription::renew);
                 Ok(())
             }
             ServerFrame::Snapshot(page) => {
@@ -103,17 +96,13 @@ impl Checker {
 
     fn subscribed(&mut self, task: TaskId) -> Result<&mut Subscription, Violation> {
         let subscription = self.subscriptions.get_mut(&task);
-        subscription
-            .filter(|s| s.is_open())
-            .ok_or(Violation::NotSubscribed { task })
+        subscription.filter(|s| s.is_open()).ok_or(Violation::NotSubscribed { task })
     }
 
     /// Whether the task's end has been signalled.
     #[must_use]
     pub fn completed(&self, task: TaskId) -> bool {
-        self.subscriptions
-            .get(&task)
-            .is_some_and(Subscription::ended)
+        self.subscriptions.get(&task).is_some_and(Subscription::ended)
     }
 
     /// What the client knows of a task.
@@ -148,9 +137,7 @@ impl Checker {
         if !self.completed(task) {
             return Err(Violation::NeverComplete { task });
         }
-        let picture = self
-            .picture(task)
-            .ok_or(Violation::NeverComplete { task })?;
+        let picture = self.picture(task).ok_or(Violation::NeverComplete { task })?;
         rows.compare(picture)
     }
 }
@@ -160,9 +147,7 @@ impl Greeted {
         let old = std::mem::replace(&mut self.epoch, epoch.to_owned());
         self.earlier.insert(old);
         if self.earlier.contains(epoch) {
-            return Err(Violation::OldEpoch {
-                epoch: epoch.to_owned(),
-            });
+            return Err(Violation::OldEpoch { epoch: epoch.to_owned() });
         }
         Ok(())
     }
@@ -171,10 +156,7 @@ impl Greeted {
         if self.epoch == epoch {
             return Ok(());
         }
-        Err(Violation::WrongEpoch {
-            expected: self.epoch.clone(),
-            found: epoch.to_owned(),
-        })
+        Err(Violation::WrongEpoch { expected: self.epoch.clone(), found: epoch.to_owned() })
     }
 }
 

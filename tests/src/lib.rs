@@ -13,8 +13,10 @@
 //! | [`ws`] | a WebSocket client that reconnects and resumes |
 //! | [`invariants`] | what must hold on every frame, and at the end |
 //! | [`scenario`] | all of it together: the world that an integration test plays in |
+//! | [`demo`] | the same, for a person to look at |
 
 pub mod api;
+pub mod demo;
 pub mod invariants;
 pub mod kube_sim;
 pub mod pod;

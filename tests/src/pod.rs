@@ -148,11 +148,7 @@ impl Pod {
         let migrate = self.migrate.spawn(&self.migrate_log)?;
         let status = migrate.wait(MIGRATE).await?;
         if !status.success() {
-            bail!(
-                "{} ended with {status}\n{}",
-                migrate.name(),
-                self.migrate_log.tail(20)
-            );
+            bail!("{} ended with {status}\n{}", migrate.name(), self.migrate_log.tail(20));
         }
         self.relay.start()?;
         self.relay.probe("/livez", START).await?;
@@ -189,6 +185,12 @@ impl Pod {
         &self.migrate_log
     }
 
+    /// The ends of its logs.
+    #[must_use]
+    pub fn log_tails(&self) -> String {
+        [&self.migrate_log, self.relay.log(), self.api.log()].map(|log| log.tail(15)).concat()
+    }
+
     /// SIGTERM to both in the order of a sidecar (KEP-753): the relay outlives the api. Returns when
     /// both have ended.
     ///
@@ -213,17 +215,5 @@ impl Pod {
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.api.kill().await?;
         self.relay.kill().await
-    }
-}
-
-impl Drop for Pod {
-    fn drop(&mut self) {
-        // Shown by the test runners only for tests that fail, which is when it is wanted.
-        if std::env::var_os("KNM_POD_LOGS").is_some_and(|v| v == "never") {
-            return;
-        }
-        for log in [&self.migrate_log, self.relay.log(), self.api.log()] {
-            eprint!("{}", log.tail(15));
-        }
     }
 }

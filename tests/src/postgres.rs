@@ -13,11 +13,13 @@ use tokio::sync::OnceCell;
 mod binaries;
 mod cluster;
 mod database;
+mod listener;
 mod server;
 
 pub use binaries::{Binaries, Missing};
 pub use cluster::{Cluster, ClusterOptions, Shutdown};
 pub use database::{Activity, Database};
+pub use listener::Listener;
 pub use server::{Server, Sql};
 
 /// URL of a server on which tests may create databases.
@@ -32,10 +34,6 @@ pub async fn shared_server() -> anyhow::Result<Server> {
     if let Some(url) = std::env::var(SHARED).ok().filter(|url| !url.is_empty()) {
         return Server::from_url(&url);
     }
-    let start = async || {
-        Cluster::start(ClusterOptions::default())
-            .await
-            .map(Arc::new)
-    };
+    let start = async || Cluster::start(ClusterOptions::default()).await.map(Arc::new);
     Ok(CLUSTER.get_or_try_init(start).await?.server().clone())
 }

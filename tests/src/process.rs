@@ -50,11 +50,7 @@ impl Spec {
         arguments.extend(setpriv.iter().map(OsString::from));
         arguments.extend(["--".into(), program.into()]);
         let path = std::env::var_os("PATH").map(|path| ("PATH".into(), path));
-        Self {
-            name: name.into(),
-            arguments,
-            environment: path.into_iter().collect(),
-        }
+        Self { name: name.into(), arguments, environment: path.into_iter().collect() }
     }
 
     /// What messages call it.
@@ -73,8 +69,7 @@ impl Spec {
     /// Adds arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.arguments
-            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self.arguments.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
         self
     }
 
@@ -109,21 +104,13 @@ impl Spec {
             pidfd_open(pid, PidfdFlags::empty()).with_context(|| format!("no pidfd for {name}"))?;
         let log_done = log.follow(reader);
         let (sender, status) = watch::channel(None);
-        std::thread::Builder::new()
-            .name(format!("wait {name}"))
-            .spawn(move || {
-                let ended = child.wait();
-                // Whoever learns of the end finds the last words in the log.
-                log_done.wait();
-                sender.send_replace(Some(ended.unwrap_or_else(|_| ExitStatus::from_raw(0xff00))));
-            })?;
-        Ok(Process {
-            name,
-            pid,
-            pidfd,
-            log: log.clone(),
-            status,
-        })
+        std::thread::Builder::new().name(format!("wait {name}")).spawn(move || {
+            let ended = child.wait();
+            // Whoever learns of the end finds the last words in the log.
+            log_done.wait();
+            sender.send_replace(Some(ended.unwrap_or_else(|_| ExitStatus::from_raw(0xff00))));
+        })?;
+        Ok(Process { name, pid, pidfd, log: log.clone(), status })
     }
 }
 
@@ -145,9 +132,7 @@ fn spawn_from_lasting_thread(command: Command) -> std::io::Result<Child> {
         sender
     });
     let (reply, answer) = mpsc::sync_channel(1);
-    spawner
-        .send((command, reply))
-        .map_err(std::io::Error::other)?;
+    spawner.send((command, reply)).map_err(std::io::Error::other)?;
     answer.recv().map_err(std::io::Error::other)?
 }
 
@@ -183,6 +168,12 @@ impl Process {
     #[must_use]
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Tells of its end without holding on to it.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        Ending { name: self.name.clone(), log: self.log.clone(), status: self.status.clone() }
     }
 
     /// How it ended, or `None` while it runs.
@@ -226,10 +217,7 @@ impl Process {
         match ended {
             Ok(Ok(status)) => status.ok_or_else(|| anyhow!("{self:?} has no status")),
             Ok(Err(_)) => bail!("nobody waits for {self:?}"),
-            Err(_) => bail!(
-                "{self:?} still runs after {timeout:?}\n{}",
-                self.log.tail(20)
-            ),
+            Err(_) => bail!("{self:?} still runs after {timeout:?}\n{}", self.log.tail(20)),
         }
     }
 
@@ -260,6 +248,23 @@ impl Process {
                 Err(late.context(format!("{} had to be killed", self.name)))
             }
         }
+    }
+}
+
+/// The end of a [`Process`], to be waited for.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    name: String,
+    log: Log,
+    status: watch::Receiver<Option<ExitStatus>>,
+}
+
+impl Ending {
+    /// Waits for it, for as long as it takes, and says what happened, with the end of the log.
+    pub async fn wait(mut self) -> anyhow::Error {
+        let status = self.status.wait_for(Option::is_some).await.ok().and_then(|s| *s);
+        let how = status.map_or_else(|| "ended".into(), |s| format!("ended with {s}"));
+        anyhow!("{} {how}\n{}", self.name, self.log.tail(20))
     }
 }
 

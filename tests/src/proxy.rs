@@ -61,12 +61,7 @@ struct Shared {
 
 impl Shared {
     fn links(&self) -> Vec<Arc<Link>> {
-        self.links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 
@@ -101,18 +96,8 @@ impl Proxy {
             to_client: AtomicU64::default(),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(accept::run(
-            listener,
-            Arc::clone(&shared),
-            tasks.clone(),
-            stop.clone(),
-        ));
-        Ok(Self {
-            address,
-            shared,
-            tasks,
-            stop,
-        })
+        tasks.spawn(accept::run(listener, Arc::clone(&shared), tasks.clone(), stop.clone()));
+        Ok(Self { address, shared, tasks, stop })
     }
 
     /// Where clients connect to.
@@ -150,12 +135,7 @@ impl Proxy {
     async fn switch(&self, on: bool) {
         self.shared.accepting.send_replace(on);
         // An error means that the proxy is being dropped.
-        let _ = self
-            .shared
-            .listening
-            .subscribe()
-            .wait_for(|now| *now == on)
-            .await;
+        let _ = self.shared.listening.subscribe().wait_for(|now| *now == on).await;
     }
 
     /// Closes connections in order (FIN both ways); says how many.
@@ -174,12 +154,8 @@ impl Proxy {
     }
 
     fn command(&self, select: &Select, act: impl Fn(&Link)) -> usize {
-        let chosen: Vec<_> = self
-            .shared
-            .links()
-            .into_iter()
-            .filter(|link| link.chosen_by(select))
-            .collect();
+        let chosen: Vec<_> =
+            self.shared.links().into_iter().filter(|link| link.chosen_by(select)).collect();
         chosen.iter().for_each(|link| act(link));
         chosen.len()
     }
@@ -192,12 +168,7 @@ impl Proxy {
     /// What passed.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let Shared {
-            accepted,
-            to_server,
-            to_client,
-            ..
-        } = &*self.shared;
+        let Shared { accepted, to_server, to_client, .. } = &*self.shared;
         Counts {
             accepted: accepted.load(Ordering::Relaxed),
             open: self.shared.links().len() as u64,
@@ -209,11 +180,7 @@ impl Proxy {
     /// The application names of the open connections whose startup message has been seen.
     #[must_use]
     pub fn applications(&self) -> Vec<String> {
-        self.shared
-            .links()
-            .iter()
-            .filter_map(|l| l.application().map(str::to_owned))
-            .collect()
+        self.shared.links().iter().filter_map(|l| l.application().map(str::to_owned)).collect()
     }
 
     /// Ends every connection and waits for it.

@@ -162,10 +162,7 @@ impl World {
         WorldBuilder {
             name: name.into(),
             pods: 1,
-            sim: SimOptions {
-                nodes: 10,
-                ..SimOptions::default()
-            },
+            sim: SimOptions { nodes: 10, ..SimOptions::default() },
             config: Value::Null,
             proxies: false,
             on: On::Shared,
@@ -177,18 +174,13 @@ impl World {
     /// # Errors
     /// When a proxy cannot be started.
     pub async fn pod_options(&mut self) -> anyhow::Result<PodOptions> {
-        let letter = u8::try_from(self.pods.len())
-            .ok()
-            .and_then(|n| b'a'.checked_add(n));
+        let letter = u8::try_from(self.pods.len()).ok().and_then(|n| b'a'.checked_add(n));
         let name = format!("pod-{}", char::from(letter.context("too many pods")?));
         let mut options = PodOptions::new(&name, &self.kubeconfig, PASSWORD);
         options.config = self.config.clone();
         if self.proxies {
-            let upstream = format!(
-                "{}:{}",
-                self.database.server().host(),
-                self.database.server().port()
-            );
+            let upstream =
+                format!("{}:{}", self.database.server().host(), self.database.server().port());
             for (proxies, address) in [
                 (&mut self.api_proxies, &mut options.api_database),
                 (&mut self.relay_proxies, &mut options.relay_database),
@@ -267,9 +259,7 @@ impl World {
     /// # Errors
     /// When the query fails.
     pub async fn stored_tasks(&self) -> anyhow::Result<i64> {
-        self.database
-            .value("SELECT count(*) FROM progress_tasks", &[])
-            .await
+        self.database.value("SELECT count(*) FROM progress_tasks", &[]).await
     }
 
     /// Stops the pods in order.
@@ -282,5 +272,14 @@ impl World {
         }
         self.sim.shutdown().await;
         Ok(())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Shown by the test runners only for tests that fail, which is when it is wanted.
+        for pod in &self.pods {
+            eprint!("{}", pod.log_tails());
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
@@ -42,6 +42,7 @@ struct Scratch {
 
 static SCRATCH: OnceLock<Scratch> = OnceLock::new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
+static KEPT: AtomicBool = AtomicBool::new(false);
 
 fn open() -> io::Result<Scratch> {
     let name = format!("knm-{}-{:08x}", std::process::id(), rand::random::<u32>());
@@ -57,16 +58,19 @@ fn open() -> io::Result<Scratch> {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()?;
-    Ok(Scratch {
-        root,
-        janitor: Mutex::new(Some(janitor)),
-    })
+    Ok(Scratch { root, janitor: Mutex::new(Some(janitor)) })
+}
+
+/// Keeps the folder, as [`KEEP`] does. Has an effect only before the folder is first used.
+pub fn keep_it() {
+    KEPT.store(true, Ordering::Relaxed);
 }
 
 /// Whether the folder outlives this process.
 #[must_use]
 pub fn keep() -> bool {
-    std::env::var_os(KEEP).is_some_and(|v| !v.is_empty() && v != "0")
+    let asked = std::env::var_os(KEEP).is_some_and(|v| !v.is_empty() && v != "0");
+    asked || KEPT.load(Ordering::Relaxed)
 }
 
 /// The folder of this process, made on first use.
@@ -105,11 +109,7 @@ pub fn close() {
 }
 
 fn sweep(scratch: &Scratch) {
-    let janitor = scratch
-        .janitor
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let janitor = scratch.janitor.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(mut janitor) = janitor {
         // `wait` closes the pipe first.
         let _ = janitor.wait();

@@ -12,9 +12,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn shell(script: &str) -> anyhow::Result<Process> {
     let log = Log::create(scratch::dir("shell")?.join("log"))?;
-    Spec::new("shell", Path::new("/bin/sh"))
-        .args(["-c", script])
-        .spawn(&log)
+    Spec::new("shell", Path::new("/bin/sh")).args(["-c", script]).spawn(&log)
 }
 
 #[tokio::test]
@@ -22,14 +20,9 @@ async fn a_line_is_found_before_and_after_it_is_waited_for() -> anyhow::Result<(
     let shell = shell("echo early; echo other >&2; exec sleep 60")?;
     shell.log().wait_for("other", SOON).await?;
     assert_eq!(&*shell.log().wait_for("early", SOON).await?, "early");
-    let late = shell
-        .log()
-        .wait_for_after(shell.log().mark(), "early", Duration::from_millis(20));
+    let late = shell.log().wait_for_after(shell.log().mark(), "early", Duration::from_millis(20));
     let error = late.await.expect_err("it came before the mark").to_string();
-    assert!(
-        error.contains("early") && error.contains("other"),
-        "{error}"
-    );
+    assert!(error.contains("early") && error.contains("other"), "{error}");
     Ok(())
 }
 
@@ -54,13 +47,7 @@ async fn it_holds_still_and_goes_on() -> anyhow::Result<()> {
     while !std::fs::read_to_string(&stat)?.contains(") T ") {
         tokio::task::yield_now().await;
     }
-    assert!(
-        shell
-            .log()
-            .wait_for("heard", Duration::from_millis(50))
-            .await
-            .is_err()
-    );
+    assert!(shell.log().wait_for("heard", Duration::from_millis(50)).await.is_err());
     shell.resume()?;
     shell.log().wait_for("heard", SOON).await?;
     Ok(())
@@ -71,11 +58,7 @@ async fn one_that_ignores_sigterm_is_killed() -> anyhow::Result<()> {
     let shell = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done")?;
     shell.log().wait_for("ready", SOON).await?;
     let late = shell.stop(Signal::TERM, Duration::from_millis(50)).await;
-    assert!(
-        late.expect_err("it did not listen")
-            .to_string()
-            .contains("had to be killed")
-    );
+    assert!(late.expect_err("it did not listen").to_string().contains("had to be killed"));
     assert!(shell.status().is_some());
     Ok(())
 }
@@ -97,10 +80,8 @@ async fn nothing_outlives_a_parent_that_is_killed() -> anyhow::Result<()> {
     let url = log.wait_for("postgres://", Duration::from_secs(60)).await?;
     let server = knm_tests::postgres::Server::from_url(&url)?;
     let sql = server.connect().await?;
-    let folder: String = sql
-        .query_one("SELECT current_setting('data_directory')", &[])
-        .await?
-        .get(0);
+    let folder: String =
+        sql.query_one("SELECT current_setting('data_directory')", &[]).await?.get(0);
     let postmaster = std::fs::read_to_string(format!("{folder}/postmaster.pid"))?;
     let pid = postmaster.lines().next().context("a pid")?.to_owned();
     parent.kill().await?;
@@ -109,8 +90,6 @@ async fn nothing_outlives_a_parent_that_is_killed() -> anyhow::Result<()> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(SOON, gone)
-        .await
-        .context("PostgreSQL or its folder is still there")?;
+    tokio::time::timeout(SOON, gone).await.context("PostgreSQL or its folder is still there")?;
     Ok(())
 }

@@ -41,11 +41,7 @@ impl Echo {
         let proxy = Proxy::start(address).await?;
         let socket = TcpStream::connect(proxy.address()).await?;
         socket.set_nodelay(true)?;
-        let mut echo = Self {
-            proxy,
-            socket,
-            _server: server,
-        };
+        let mut echo = Self { proxy, socket, _server: server };
         assert_eq!(echo.ask("hello").await?, "hello");
         Ok(echo)
     }
@@ -90,29 +86,19 @@ async fn a_delay_is_kept_and_pipelined() -> anyhow::Result<()> {
     }
     assert_eq!(echo.hear(5).await?, "xxxxx");
     let took = start.elapsed();
-    assert!(
-        took >= delay && took < delay * 4,
-        "{took:?}: delays must not add up"
-    );
+    assert!(took >= delay && took < delay * 4, "{took:?}: delays must not add up");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_throttle_slows_down() -> anyhow::Result<()> {
     let mut echo = Echo::start().await?;
-    let fault = Fault::Throttle {
-        bytes_per_second: 1000,
-    };
-    echo.proxy
-        .set_rules([Rule::new(Select::All, Direction::ToServer, fault)]);
+    let fault = Fault::Throttle { bytes_per_second: 1000 };
+    echo.proxy.set_rules([Rule::new(Select::All, Direction::ToServer, fault)]);
     let start = Instant::now();
     let text = "y".repeat(200);
     assert_eq!(echo.ask(&text).await?, text);
-    assert!(
-        start.elapsed() >= Duration::from_millis(170),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= Duration::from_millis(170), "{:?}", start.elapsed());
     Ok(())
 }
 
@@ -120,8 +106,7 @@ async fn a_throttle_slows_down() -> anyhow::Result<()> {
 async fn a_black_hole_holds_back_and_loses_nothing() -> anyhow::Result<()> {
     for direction in Direction::BOTH {
         let mut echo = Echo::start().await?;
-        echo.proxy
-            .set_rules([Rule::new(Select::All, direction, Fault::BlackHole)]);
+        echo.proxy.set_rules([Rule::new(Select::All, direction, Fault::BlackHole)]);
         echo.socket.write_all(b"late").await?;
         let early = tokio::time::timeout(QUIET, echo.socket.peek(&mut [0; 1])).await;
         assert!(early.is_err(), "something came through");
@@ -174,11 +159,7 @@ async fn a_half_close_leaves_the_other_half() -> anyhow::Result<()> {
     let (mut server, _) = listener.accept().await?;
     assert_eq!(proxy.half_close(&Select::All, Direction::ToServer), 1);
     let mut buffer = [0; 8];
-    assert_eq!(
-        server.read(&mut buffer).await?,
-        0,
-        "the server sees the end"
-    );
+    assert_eq!(server.read(&mut buffer).await?, 0, "the server sees the end");
     server.write_all(b"still").await?;
     client.read_exact(&mut buffer[..5]).await?;
     assert_eq!(&buffer[..5], b"still");
@@ -190,9 +171,7 @@ async fn new_connections_are_refused_and_taken_again() -> anyhow::Result<()> {
     let mut echo = Echo::start().await?;
     for _ in 0..3 {
         echo.proxy.refuse_new().await;
-        let refused = TcpStream::connect(echo.proxy.address())
-            .await
-            .expect_err("refused");
+        let refused = TcpStream::connect(echo.proxy.address()).await.expect_err("refused");
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         assert_eq!(echo.ask("open").await?, "open");
         echo.proxy.accept_new().await;
@@ -204,10 +183,7 @@ async fn new_connections_are_refused_and_taken_again() -> anyhow::Result<()> {
 async fn session(proxy: &Proxy, name: &str) -> anyhow::Result<tokio_postgres::Client> {
     let server = shared_server().await?;
     let mut config = tokio_postgres::Config::new();
-    config
-        .host("127.0.0.1")
-        .port(proxy.address().port())
-        .application_name(name);
+    config.host("127.0.0.1").port(proxy.address().port()).application_name(name);
     config.user(server.user()).password(server.password());
     config.dbname(server.maintenance_database());
     let (client, connection) = config.connect(NoTls).await?;
@@ -225,10 +201,7 @@ async fn one_application_is_hurt_and_no_other() -> anyhow::Result<()> {
     let proxy = postgres_proxy().await?;
     let listener = session(&proxy, "knm-relay-listener pod-a").await?;
     let pool = session(&proxy, "knm-relay pod-a").await?;
-    assert_eq!(
-        proxy.applications(),
-        ["knm-relay-listener pod-a", "knm-relay pod-a"]
-    );
+    assert_eq!(proxy.applications(), ["knm-relay-listener pod-a", "knm-relay pod-a"]);
     proxy.set(Select::application("knm-relay-listener"), Fault::BlackHole);
     pool.simple_query("SELECT 1").await?;
     let held = listener.simple_query("SELECT 1");
@@ -244,52 +217,27 @@ async fn one_application_is_hurt_and_no_other() -> anyhow::Result<()> {
 #[tokio::test]
 async fn an_answer_is_lost_after_the_commit_and_a_request_before_it() -> anyhow::Result<()> {
     let database = shared_server().await?.database("swallow").await?;
-    database
-        .connect()
-        .await?
-        .batch_execute("CREATE TABLE t (x int)")
-        .await?;
-    let proxy = Proxy::start(format!(
-        "{}:{}",
-        database.server().host(),
-        database.server().port()
-    ))
-    .await?;
+    database.connect().await?.batch_execute("CREATE TABLE t (x int)").await?;
+    let proxy =
+        Proxy::start(format!("{}:{}", database.server().host(), database.server().port())).await?;
     let select = || Select::application("writer");
     for (trap, rows_after) in [
         (Swallow::answer_to(select(), "INSERT INTO t"), 1),
         (Swallow::request(select(), "INSERT INTO t"), 1),
     ] {
         let mut config = tokio_postgres::Config::new();
-        config
-            .host("127.0.0.1")
-            .port(proxy.address().port())
-            .application_name("writer");
-        config
-            .user(database.server().user())
-            .password(database.server().password());
+        config.host("127.0.0.1").port(proxy.address().port()).application_name("writer");
+        config.user(database.server().user()).password(database.server().password());
         config.dbname(database.name());
         let (client, connection) = config.connect(NoTls).await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(connection));
         let mut sprung = proxy.swallow(trap);
-        client
-            .simple_query("SELECT 'nothing to do with it'")
-            .await?;
+        client.simple_query("SELECT 'nothing to do with it'").await?;
         assert!(!sprung.already());
-        assert!(
-            client
-                .simple_query("INSERT INTO t VALUES (1)")
-                .await
-                .is_err()
-        );
-        tokio::time::timeout(SOON, sprung.wait())
-            .await
-            .context("the trap")?;
+        assert!(client.simple_query("INSERT INTO t VALUES (1)").await.is_err());
+        tokio::time::timeout(SOON, sprung.wait()).await.context("the trap")?;
         drop(driver);
-        assert_eq!(
-            database.value::<i64>("SELECT count(*) FROM t", &[]).await?,
-            rows_after
-        );
+        assert_eq!(database.value::<i64>("SELECT count(*) FROM t", &[]).await?, rows_after);
     }
     Ok(())
 }

@@ -24,9 +24,7 @@ fn head(status: &str, done: u32) -> Value {
 }
 
 fn join(mut a: Value, b: Value) -> Value {
-    let (Value::Object(map), Value::Object(more)) = (&mut a, b) else {
-        panic!("objects")
-    };
+    let (Value::Object(map), Value::Object(more)) = (&mut a, b) else { panic!("objects") };
     map.extend(more);
     a
 }
@@ -87,10 +85,7 @@ async fn a_cut_connection_is_resumed_by_cursor() -> anyhow::Result<()> {
         say(&mut client, step("progress", 1, "running", 1)).await?;
         drop(client);
         let (mut client, asked) = relay.accept().await?;
-        assert_eq!(
-            asked,
-            json!({"type": "subscribe", "task_id": TASK, "cursor": "e:2"})
-        );
+        assert_eq!(asked, json!({"type": "subscribe", "task_id": TASK, "cursor": "e:2"}));
         say(&mut client, step("complete", 2, "completed", 2)).await?;
         anyhow::Ok(client)
     };
@@ -180,9 +175,7 @@ async fn what_is_no_frame_is_an_error() -> anyhow::Result<()> {
     let serve = async {
         let (socket, _) = relay.0.accept().await?;
         let mut client = accept_async(socket).await?;
-        client
-            .send(WsMessage::text("{\"type\":\"progress\"}"))
-            .await?;
+        client.send(WsMessage::text("{\"type\":\"progress\"}")).await?;
         say(&mut client, json!({"type": "of a later version", "x": 1})).await?;
         anyhow::Ok(client)
     };
@@ -193,9 +186,7 @@ async fn what_is_no_frame_is_an_error() -> anyhow::Result<()> {
     };
     let (served, later) = tokio::join!(serve, watch);
     served?;
-    let Message::Frame(frame, _) = later? else {
-        panic!("a frame")
-    };
+    let Message::Frame(frame, _) = later? else { panic!("a frame") };
     assert_eq!(*frame, knm_tests::ws::frame::ServerFrame::Unknown);
     Ok(())
 }

@@ -37,23 +37,12 @@ impl Picture {
     ) -> Result<Self, Violation> {
         for (place, item) in (0..).zip(&items) {
             if item.ordinal != place {
-                return Err(Violation::Ordinal {
-                    place,
-                    found: item.ordinal,
-                });
+                return Err(Violation::Ordinal { place, found: item.ordinal });
             }
         }
-        let view = |i: SnapshotItem| ItemView {
-            node: i.node,
-            status: i.status,
-            message: i.message,
-        };
-        let picture = Self {
-            epoch,
-            seq,
-            progress,
-            items: items.into_iter().map(view).collect(),
-        };
+        let view =
+            |i: SnapshotItem| ItemView { node: i.node, status: i.status, message: i.message };
+        let picture = Self { epoch, seq, progress, items: items.into_iter().map(view).collect() };
         picture.check()?;
         Ok(picture)
     }
@@ -94,10 +83,7 @@ impl Picture {
             return Ok(());
         }
         if next.seq < self.seq {
-            return Err(Violation::SnapshotBehind {
-                seq: next.seq,
-                position: self.seq,
-            });
+            return Err(Violation::SnapshotBehind { seq: next.seq, position: self.seq });
         }
         task_may_become(&self.progress, &next.progress)?;
         for ((ordinal, old), new) in (0..).zip(&self.items).zip(&next.items) {
@@ -113,19 +99,11 @@ impl Picture {
     /// Applies a step.
     pub(super) fn step(&mut self, delta: &Delta) -> Result<(), Violation> {
         if delta.epoch != self.epoch || delta.prev != self.seq {
-            return Err(Violation::Gap {
-                prev: delta.prev,
-                position: self.seq,
-            });
+            return Err(Violation::Gap { prev: delta.prev, position: self.seq });
         }
         task_may_become(&self.progress, &delta.progress)?;
         let mut named = BTreeSet::new();
-        for DeltaItem {
-            ordinal,
-            status,
-            message,
-        } in &delta.items
-        {
+        for DeltaItem { ordinal, status, message } in &delta.items {
             let stray = Violation::StrayItem { ordinal: *ordinal };
             if !named.insert(*ordinal) {
                 return Err(stray);
@@ -141,13 +119,7 @@ impl Picture {
     }
 
     fn check(&self) -> Result<(), Violation> {
-        let HeadProgress {
-            current,
-            total,
-            percent,
-            counts,
-            ..
-        } = &self.progress;
+        let HeadProgress { current, total, percent, counts, .. } = &self.progress;
         let are = Counts::of(self.items.iter().map(|i| &i.status));
         if *counts != are {
             return Err(Violation::Counts { said: *counts, are });
@@ -175,24 +147,12 @@ pub(super) fn arithmetic(
         && parts.iter().sum::<u32>() == total
         && current == counts.done()
         && (percent - exact).abs() <= 0.1;
-    if ok {
-        Ok(())
-    } else {
-        Err(Violation::Arithmetic {
-            current,
-            total,
-            percent,
-            counts,
-        })
-    }
+    if ok { Ok(()) } else { Err(Violation::Arithmetic { current, total, percent, counts }) }
 }
 
 fn task_may_become(old: &HeadProgress, new: &HeadProgress) -> Result<(), Violation> {
     if old.total != new.total {
-        return Err(Violation::TotalChanged {
-            was: old.total,
-            is: new.total,
-        });
+        return Err(Violation::TotalChanged { was: old.total, is: new.total });
     }
     let (from, to): (TaskStatus, TaskStatus) = (old.status, new.status);
     // A merged step may pass over states, and every state that is passed over leads on.
@@ -213,11 +173,7 @@ fn item_may_become(
         return Ok(());
     }
     if old.status != to {
-        return Err(Violation::ItemReopened {
-            ordinal,
-            from: old.status,
-            to,
-        });
+        return Err(Violation::ItemReopened { ordinal, from: old.status, to });
     }
     if old.message.as_deref() != message {
         return Err(Violation::ItemRewritten { ordinal });

@@ -86,11 +86,7 @@ impl Rows {
 
 fn item(row: &Row) -> anyhow::Result<ItemView> {
     let status = row.get::<_, String>(1).parse()?;
-    Ok(ItemView {
-        node: row.get(0),
-        status,
-        message: row.get(2),
-    })
+    Ok(ItemView { node: row.get(0), status, message: row.get(2) })
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, client: &T, rows: &T) -> Result<(), Violation> {

@@ -118,10 +118,7 @@ impl Subscription {
     fn repeated_end(&self, delta: &Delta) -> Result<(), Violation> {
         let picture = self.ready_for(delta)?;
         if picture.seq() != delta.seq || picture.epoch() != delta.epoch {
-            return Err(Violation::Gap {
-                prev: delta.prev,
-                position: picture.seq(),
-            });
+            return Err(Violation::Gap { prev: delta.prev, position: picture.seq() });
         }
         if !delta.items.is_empty() || *picture.progress() != delta.progress {
             return Err(Violation::EndDiffers);
@@ -132,15 +129,10 @@ impl Subscription {
     fn step(&mut self, delta: &Delta) -> Result<(), Violation> {
         self.ready_for(delta)?;
         if delta.seq <= delta.prev {
-            return Err(Violation::NotRising {
-                prev: delta.prev,
-                seq: delta.seq,
-            });
+            return Err(Violation::NotRising { prev: delta.prev, seq: delta.seq });
         }
         let picture = self.picture.as_mut();
-        picture
-            .ok_or(Violation::StepWithoutPicture { seq: delta.seq })?
-            .step(delta)
+        picture.ok_or(Violation::StepWithoutPicture { seq: delta.seq })?.step(delta)
     }
 
     fn ready_for(&self, delta: &Delta) -> Result<&Picture, Violation> {
@@ -148,10 +140,9 @@ impl Subscription {
         match self.phase {
             Phase::Paging(_) => Err(Violation::StepBetweenPages),
             Phase::Ended => Err(Violation::AfterTheEnd { seq: delta.seq }),
-            Phase::Idle | Phase::Asked | Phase::Following => self
-                .picture
-                .as_ref()
-                .ok_or(Violation::StepWithoutPicture { seq: delta.seq }),
+            Phase::Idle | Phase::Asked | Phase::Following => {
+                self.picture.as_ref().ok_or(Violation::StepWithoutPicture { seq: delta.seq })
+            }
         }
     }
 }
@@ -169,20 +160,14 @@ impl Pages {
 
     fn add(&mut self, page: &Snapshot) -> Result<(), Violation> {
         if page.page != self.next {
-            return Err(Violation::Page {
-                expected: self.next,
-                found: page.page,
-            });
+            return Err(Violation::Page { expected: self.next, found: page.page });
         }
         let same = (self.epoch.as_str(), self.seq) == (page.epoch.as_str(), page.seq)
             && page.task.seq == self.seq
             && self.progress == page.task.progress;
         if !same {
             let first = cursor(&self.epoch, self.seq);
-            return Err(Violation::MixedPages {
-                first,
-                other: page.cursor.clone(),
-            });
+            return Err(Violation::MixedPages { first, other: page.cursor.clone() });
         }
         self.next += 1;
         self.items.extend_from_slice(&page.items);
@@ -199,8 +184,5 @@ fn check_cursor(epoch: &str, seq: i64, found: &str) -> Result<(), Violation> {
     if expected == found {
         return Ok(());
     }
-    Err(Violation::Cursor {
-        expected,
-        found: found.to_owned(),
-    })
+    Err(Violation::Cursor { expected, found: found.to_owned() })
 }

@@ -67,10 +67,8 @@ fn snapshot(seq: i64, status: &str, letters: &str) -> Value {
 /// A step to `letters`; `changed` are the items in it.
 fn step(prev: i64, seq: i64, status: &str, letters: &str, changed: &[usize]) -> Value {
     let all = items(letters);
-    let list: Vec<Value> = changed
-        .iter()
-        .map(|i| json!({"ordinal": i, "status": all[*i]}))
-        .collect();
+    let list: Vec<Value> =
+        changed.iter().map(|i| json!({"ordinal": i, "status": all[*i]})).collect();
     let kind = if ["completed", "failed", "cancelled"].contains(&status) {
         "complete"
     } else {
@@ -106,11 +104,7 @@ fn caught(before: &[Value], last: Value) -> Violation {
 }
 
 fn started() -> Vec<Value> {
-    vec![
-        hello("e1"),
-        snapshot(1, "queued", "ppp"),
-        step(1, 3, "running", "rsp", &[0, 1]),
-    ]
+    vec![hello("e1"), snapshot(1, "queued", "ppp"), step(1, 3, "running", "rsp", &[0, 1])]
 }
 
 fn ended() -> Vec<Value> {
@@ -120,11 +114,7 @@ fn ended() -> Vec<Value> {
 }
 
 fn rows() -> Rows {
-    let item = |(i, status)| ItemView {
-        node: format!("node-{i}"),
-        status,
-        message: None,
-    };
+    let item = |(i, status)| ItemView { node: format!("node-{i}"), status, message: None };
     let all = items("ssf");
     Rows {
         seq: 9,
@@ -172,11 +162,8 @@ fn resuming_goes_on_from_the_cursor() {
 
 #[test]
 fn an_ended_task_is_a_snapshot_and_its_end() {
-    let (checker, outcome) = play(&[
-        hello("e1"),
-        snapshot(9, "failed", "ssf"),
-        step(9, 9, "failed", "ssf", &[]),
-    ]);
+    let (checker, outcome) =
+        play(&[hello("e1"), snapshot(9, "failed", "ssf"), step(9, 9, "failed", "ssf", &[])]);
     assert_eq!(outcome, Ok(()));
     assert_eq!(checker.check_final(task(), &rows()), Ok(()));
 }
@@ -191,10 +178,7 @@ fn a_new_epoch_starts_over() {
     assert_eq!(outcome, Ok(()), "items may go back over a resync");
     let stale = step(3, 4, "running", "rsp", &[]);
     let violation = checker.apply(&frame(stale)).expect_err("the old epoch");
-    assert!(
-        matches!(violation, Violation::WrongEpoch { .. }),
-        "{violation}"
-    );
+    assert!(matches!(violation, Violation::WrongEpoch { .. }), "{violation}");
 }
 
 #[test]
@@ -202,14 +186,9 @@ fn greetings_are_checked() {
     assert_eq!(caught(&[], snapshot(1, "queued", "p")), Violation::NoHello);
     assert_eq!(caught(&[hello("e1")], hello("e1")), Violation::SecondHello);
     let resync = |epoch: &str| json!({"type": "resync", "epoch": epoch, "reason": "epoch"});
-    let old = |epoch: &str| Violation::OldEpoch {
-        epoch: epoch.into(),
-    };
+    let old = |epoch: &str| Violation::OldEpoch { epoch: epoch.into() };
     assert_eq!(caught(&[hello("e1")], resync("e1")), old("e1"));
-    assert_eq!(
-        caught(&[hello("e1"), resync("e2")], resync("e1")),
-        old("e1")
-    );
+    assert_eq!(caught(&[hello("e1"), resync("e2")], resync("e1")), old("e1"));
 }
 
 #[test]
@@ -217,12 +196,7 @@ fn a_frame_that_nobody_asked_for_is_caught() {
     let other = "01890a5d-ac96-774b-bcce-b302099a8058";
     let stray = with(snapshot(1, "queued", "p"), "task_id", json!(other));
     let violation = caught(&[hello("e1")], stray);
-    assert_eq!(
-        violation,
-        Violation::NotSubscribed {
-            task: other.parse().expect("a UUID")
-        }
-    );
+    assert_eq!(violation, Violation::NotSubscribed { task: other.parse().expect("a UUID") });
     let (mut checker, _) = play(&started());
     checker.connected();
     assert_eq!(checker.apply(&frame(hello("e1"))), Ok(()));
@@ -232,10 +206,7 @@ fn a_frame_that_nobody_asked_for_is_caught() {
 
 #[test]
 fn a_wrong_cursor_is_caught() {
-    for f in [
-        step(3, 4, "running", "rsp", &[]),
-        snapshot(4, "running", "rsp"),
-    ] {
+    for f in [step(3, 4, "running", "rsp", &[]), snapshot(4, "running", "rsp")] {
         let violation = caught(&started(), with(f, "cursor", json!("e1:5")));
         assert!(matches!(violation, Violation::Cursor { .. }), "{violation}");
     }
@@ -245,19 +216,10 @@ fn a_wrong_cursor_is_caught() {
 fn pages_out_of_order_are_caught() {
     let first = [hello("e1"), page(4, "running", "prs", 0..2, 0)];
     let page_error = |expected, found| Violation::Page { expected, found };
-    assert_eq!(
-        caught(&first[..1], page(4, "running", "prs", 2..3, 1)),
-        page_error(0, 1)
-    );
-    assert_eq!(
-        caught(&first, page(4, "running", "prs", 2..3, 2)),
-        page_error(1, 2)
-    );
+    assert_eq!(caught(&first[..1], page(4, "running", "prs", 2..3, 1)), page_error(0, 1));
+    assert_eq!(caught(&first, page(4, "running", "prs", 2..3, 2)), page_error(1, 2));
     let other_moment = caught(&first, page(5, "running", "prs", 2..3, 1));
-    assert!(
-        matches!(other_moment, Violation::MixedPages { .. }),
-        "{other_moment}"
-    );
+    assert!(matches!(other_moment, Violation::MixedPages { .. }), "{other_moment}");
     let between = caught(&first, step(4, 5, "running", "pss", &[1]));
     assert_eq!(between, Violation::StepBetweenPages);
     let doubled = caught(&first, page(4, "running", "prs", 1..3, 1));
@@ -267,25 +229,13 @@ fn pages_out_of_order_are_caught() {
 #[test]
 fn gaps_and_repetitions_are_caught() {
     let gap = |prev| Violation::Gap { prev, position: 3 };
-    assert_eq!(
-        caught(&started(), step(4, 5, "running", "ssp", &[0])),
-        gap(4)
-    );
-    assert_eq!(
-        caught(&started(), step(1, 3, "running", "rsp", &[0, 1])),
-        gap(1)
-    );
+    assert_eq!(caught(&started(), step(4, 5, "running", "ssp", &[0])), gap(4));
+    assert_eq!(caught(&started(), step(1, 3, "running", "rsp", &[0, 1])), gap(1));
     assert_eq!(caught(&started(), step(4, 4, "failed", "ssf", &[])), gap(4));
     let standing = caught(&started(), step(3, 3, "running", "rsp", &[]));
     assert_eq!(standing, Violation::NotRising { prev: 3, seq: 3 });
     let behind = caught(&started(), snapshot(2, "running", "rsp"));
-    assert_eq!(
-        behind,
-        Violation::SnapshotBehind {
-            seq: 2,
-            position: 3
-        }
-    );
+    assert_eq!(behind, Violation::SnapshotBehind { seq: 2, position: 3 });
     let nothing_known = caught(&[hello("e1")], step(1, 2, "running", "r", &[0]));
     assert_eq!(nothing_known, Violation::StepWithoutPicture { seq: 2 });
 }
@@ -301,10 +251,7 @@ fn wrong_items_are_caught() {
     assert_eq!(reopened, expected);
     assert_eq!(caught(&started(), snapshot(4, "running", "rrp")), expected);
     let stray = |ordinal| Violation::StrayItem { ordinal };
-    assert_eq!(
-        caught(&started(), step(3, 4, "running", "ssp", &[0, 0])),
-        stray(0)
-    );
+    assert_eq!(caught(&started(), step(3, 4, "running", "ssp", &[0, 0])), stray(0));
     let beyond = with(
         step(3, 4, "running", "rsp", &[]),
         "items",
@@ -316,17 +263,11 @@ fn wrong_items_are_caught() {
         "items",
         json!([{"ordinal": 1, "status": "succeeded", "message": "another"}]),
     );
-    assert_eq!(
-        caught(&started(), rewritten),
-        Violation::ItemRewritten { ordinal: 1 }
-    );
+    assert_eq!(caught(&started(), rewritten), Violation::ItemRewritten { ordinal: 1 });
     let mut renamed = snapshot(4, "running", "rsp");
     renamed["items"][2]["node"] = json!("other");
     let violation = caught(&started(), renamed);
-    assert!(
-        matches!(violation, Violation::Renamed { ordinal: 2, .. }),
-        "{violation}"
-    );
+    assert!(matches!(violation, Violation::Renamed { ordinal: 2, .. }), "{violation}");
 }
 
 #[test]
@@ -337,10 +278,7 @@ fn wrong_numbers_are_caught() {
     let good = || step(3, 4, "running", "rsp", &[]);
     for (key, value) in [("current", json!(2)), ("percent", json!(34.0))] {
         let violation = caught(&started(), with(good(), key, value));
-        assert!(
-            matches!(violation, Violation::Arithmetic { .. }),
-            "{key}: {violation}"
-        );
+        assert!(matches!(violation, Violation::Arithmetic { .. }), "{key}: {violation}");
     }
     let grown = caught(&started(), step(3, 4, "running", "rspp", &[]));
     assert_eq!(grown, Violation::TotalChanged { was: 3, is: 4 });
@@ -349,35 +287,20 @@ fn wrong_numbers_are_caught() {
 #[test]
 fn wrong_task_states_are_caught() {
     let back = caught(&started(), step(3, 4, "queued", "rsp", &[]));
-    let expected = Violation::TaskTransition {
-        from: TaskStatus::Running,
-        to: TaskStatus::Queued,
-    };
+    let expected = Violation::TaskTransition { from: TaskStatus::Running, to: TaskStatus::Queued };
     assert_eq!(back, expected);
     let early = caught(&started(), step(3, 4, "completed", "rsp", &[]));
     assert!(matches!(early, Violation::NotAnEnd { .. }), "{early}");
-    let as_progress = with(
-        step(3, 9, "failed", "ssf", &[0, 2]),
-        "type",
-        json!("progress"),
-    );
+    let as_progress = with(step(3, 9, "failed", "ssf", &[0, 2]), "type", json!("progress"));
     let violation = caught(&started(), as_progress);
-    assert_eq!(
-        violation,
-        Violation::EndInProgress {
-            status: TaskStatus::Failed
-        }
-    );
+    assert_eq!(violation, Violation::EndInProgress { status: TaskStatus::Failed });
 }
 
 #[test]
 fn the_end_comes_once() {
     let after = |seq| Violation::AfterTheEnd { seq };
     assert_eq!(caught(&ended(), step(9, 9, "failed", "ssf", &[])), after(9));
-    assert_eq!(
-        caught(&ended(), step(9, 10, "failed", "ssf", &[])),
-        after(10)
-    );
+    assert_eq!(caught(&ended(), step(9, 10, "failed", "ssf", &[])), after(10));
     assert_eq!(caught(&ended(), snapshot(9, "failed", "ssf")), after(9));
     let shown = [hello("e1"), snapshot(9, "failed", "ssf")];
     let other = caught(&shown, step(9, 9, "failed", "sff", &[]));
@@ -389,19 +312,9 @@ fn the_list_is_checked() {
     let head = |seq| snapshot(seq, "running", "rsp")["task"].clone();
     let list = |full, head: Value| json!({"type": "tasks", "full": full, "tasks": [head]});
     let before = [hello("e1"), list(true, head(4))];
-    assert_eq!(
-        caught(&before[..1], list(false, head(4))),
-        Violation::ListMissing
-    );
+    assert_eq!(caught(&before[..1], list(false, head(4))), Violation::ListMissing);
     let back = caught(&before, list(false, head(3)));
-    assert_eq!(
-        back,
-        Violation::ListWentBack {
-            task: task(),
-            from: 4,
-            to: 3
-        }
-    );
+    assert_eq!(back, Violation::ListWentBack { task: task(), from: 4, to: 3 });
     let wrong = caught(&before, list(false, with(head(5), "current", json!(3))));
     assert!(matches!(wrong, Violation::Arithmetic { .. }), "{wrong}");
 }
@@ -413,18 +326,9 @@ fn a_final_picture_that_differs_from_the_rows_is_caught() {
     assert_eq!(unfinished.check_final(task(), &rows()), never);
     let (checker, _) = play(&ended());
     let mut wrong = vec![Rows { seq: 10, ..rows() }];
-    wrong.push(Rows {
-        status: TaskStatus::Completed,
-        ..rows()
-    });
-    wrong.push(Rows {
-        error: Some("x".into()),
-        ..rows()
-    });
-    wrong.push(Rows {
-        counts: Counts::of(&items("sss")),
-        ..rows()
-    });
+    wrong.push(Rows { status: TaskStatus::Completed, ..rows() });
+    wrong.push(Rows { error: Some("x".into()), ..rows() });
+    wrong.push(Rows { counts: Counts::of(&items("sss")), ..rows() });
     let mut other = rows();
     other.items[2].message = Some("why".into());
     wrong.push(other);

@@ -43,22 +43,14 @@ pub fn program(program: Program) -> anyhow::Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    let profile = if folder.ends_with("release") {
-        " --release"
-    } else {
-        ""
-    };
+    let profile = if folder.ends_with("release") { " --release" } else { "" };
     Err(NotBuilt { path, profile }.into())
 }
 
 /// Tests are in `target/<profile>/deps`, programs in `target/<profile>`.
 fn profile_folder(me: &Path) -> Option<&Path> {
     let folder = me.parent()?;
-    if folder.ends_with("deps") {
-        folder.parent()
-    } else {
-        Some(folder)
-    }
+    if folder.ends_with("deps") { folder.parent() } else { Some(folder) }
 }
 
 #[cfg(test)]
@@ -68,23 +60,14 @@ mod tests {
     #[test]
     fn tests_and_programs_look_in_the_same_folder() {
         let expected = Some(Path::new("/t/debug"));
-        assert_eq!(
-            profile_folder(Path::new("/t/debug/deps/cross_pod-0a1b")),
-            expected
-        );
+        assert_eq!(profile_folder(Path::new("/t/debug/deps/cross_pod-0a1b")), expected);
         assert_eq!(profile_folder(Path::new("/t/debug/knm-demo")), expected);
     }
 
     #[test]
     fn what_is_missing_is_said_with_the_command_that_helps() {
-        let missing = NotBuilt {
-            path: "/t/release/knm-api".into(),
-            profile: " --release",
-        };
+        let missing = NotBuilt { path: "/t/release/knm-api".into(), profile: " --release" };
         let said = missing.to_string();
-        assert!(
-            said.contains("/t/release/knm-api") && said.contains("--bins --release"),
-            "{said}"
-        );
+        assert!(said.contains("/t/release/knm-api") && said.contains("--bins --release"), "{said}");
     }
 }

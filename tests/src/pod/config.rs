@@ -21,10 +21,7 @@ pub struct Address {
 
 impl From<std::net::SocketAddr> for Address {
     fn from(address: std::net::SocketAddr) -> Self {
-        Self {
-            host: address.ip().to_string(),
-            port: address.port(),
-        }
+        Self { host: address.ip().to_string(), port: address.port() }
     }
 }
 
@@ -38,10 +35,7 @@ pub fn config(
     ports: [u16; 4],
 ) -> Value {
     let server = database.server();
-    let real = Address {
-        host: server.host().into(),
-        port: server.port(),
-    };
+    let real = Address { host: server.host().into(), port: server.port() };
     let address = address.unwrap_or(&real);
     let [api, api_admin, relay, relay_admin] = ports.map(|port| format!("127.0.0.1:{port}"));
     let mut config = json!({
@@ -66,12 +60,7 @@ pub fn config(
 pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let write = || {
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())
     };
     write().with_context(|| format!("cannot write {}", path.display()))

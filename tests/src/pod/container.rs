@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -27,13 +28,7 @@ impl fmt::Debug for Container {
 
 impl Container {
     pub(super) fn new(spec: Spec, log: Log, port: u16, admin_port: u16) -> Self {
-        Self {
-            spec,
-            log,
-            port,
-            admin_port,
-            process: None,
-        }
+        Self { spec, log, port, admin_port, process: None }
     }
 
     /// `host:port` of what it serves to users.
@@ -71,9 +66,7 @@ impl Container {
     /// # Errors
     /// When it has not been started.
     pub fn process(&self) -> anyhow::Result<&Process> {
-        self.process
-            .as_ref()
-            .with_context(|| format!("{self:?} has not been started"))
+        self.process.as_ref().with_context(|| format!("{self:?} has not been started"))
     }
 
     /// SIGKILL; waits for the end.
@@ -107,9 +100,7 @@ impl Container {
     /// # Errors
     /// When no answer comes.
     pub async fn admin(&self, path: &str) -> anyhow::Result<crate::api::Answer> {
-        Api::new(format!("http://{}", self.admin_address()))
-            .get(path)
-            .await
+        Api::new(format!("http://{}", self.admin_address())).get(path).await
     }
 
     /// Asks the admin port until it says 200, as the kubelet does, only more often.
@@ -119,11 +110,7 @@ impl Container {
     pub async fn probe(&self, path: &str, timeout: Duration) -> anyhow::Result<()> {
         let process = self.process()?;
         let asking = async {
-            while !self
-                .admin(path)
-                .await
-                .is_ok_and(|answer| answer.status.is_success())
-            {
+            while !self.admin(path).await.is_ok_and(|answer| answer.status.is_success()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -138,6 +125,21 @@ impl Container {
         }
     }
 
+    /// Waits for a line with `phrase` in its log, past ones included.
+    ///
+    /// # Errors
+    /// When the process ends without it, or after `timeout`; with the end of the log.
+    pub async fn says(&self, phrase: &str, timeout: Duration) -> anyhow::Result<Arc<str>> {
+        let ending = self.process()?.ending();
+        tokio::select! {
+            biased;
+            line = self.log.wait_for(phrase, timeout) => line,
+            ended = ending.wait() => {
+                self.log.wait_for(phrase, Duration::ZERO).await.map_err(|_| ended)
+            }
+        }
+    }
+
     /// The value of a metric without labels, or the sum over its labels.
     ///
     /// # Errors
@@ -147,13 +149,9 @@ impl Container {
         let mut values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let labels = rest.starts_with('{') || rest.starts_with(' ');
-            labels
-                .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())
-                .flatten()
+            labels.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
         });
-        let first = values
-            .next()
-            .with_context(|| format!("{self:?} has no metric {name}"))?;
+        let first = values.next().with_context(|| format!("{self:?} has no metric {name}"))?;
         Ok(first + values.sum::<f64>())
     }
 }

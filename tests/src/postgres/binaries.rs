@@ -36,10 +36,7 @@ impl Binaries {
     }
 
     fn in_folder(folder: &Path) -> Option<Self> {
-        let found = Self {
-            initdb: folder.join("initdb"),
-            postgres: folder.join("postgres"),
-        };
+        let found = Self { initdb: folder.join("initdb"), postgres: folder.join("postgres") };
         (found.initdb.is_file() && found.postgres.is_file()).then_some(found)
     }
 }
@@ -80,10 +77,7 @@ impl RunAs {
                 .parse()
                 .context("PostgreSQL refuses to run as root and there is no user postgres")
         };
-        Ok(Self::Postgres {
-            uid: id("-u")?,
-            gid: id("-g")?,
-        })
+        Ok(Self::Postgres { uid: id("-u")?, gid: id("-g")? })
     }
 
     /// Options of `setpriv` that make it so.
@@ -91,11 +85,7 @@ impl RunAs {
         match self {
             Self::Myself => Vec::new(),
             Self::Postgres { uid, gid } => {
-                vec![
-                    format!("--reuid={uid}"),
-                    format!("--regid={gid}"),
-                    "--clear-groups".into(),
-                ]
+                vec![format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()]
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::binaries::{Binaries, RunAs};
 use super::server::Server;
-use crate::process::{Log, Process, Spec};
+use crate::process::{Ending, Log, Process, Spec};
 use crate::{ports, scratch};
 
 const READY: &str = "database system is ready to accept connections";
@@ -27,10 +27,7 @@ pub struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self {
-            max_connections: 300,
-            settings: Vec::new(),
-        }
+        Self { max_connections: 300, settings: Vec::new() }
     }
 }
 
@@ -80,14 +77,7 @@ impl Cluster {
         let password = format!("{:032x}", rand::random::<u128>());
         let server = Server::new("127.0.0.1", ports::free(), "postgres", &password);
         let log = Log::create(folder.join("postgres.log"))?;
-        let cluster = Self {
-            server,
-            binaries,
-            run_as,
-            data,
-            log,
-            process: Mutex::new(None),
-        };
+        let cluster = Self { server, binaries, run_as, data, log, process: Mutex::new(None) };
         cluster.init(&password).await?;
         cluster.configure(&options)?;
         cluster.start_again().await?;
@@ -104,11 +94,7 @@ impl Cluster {
             .spec("initdb", &self.binaries.initdb)
             .arg("-D")
             .arg(&self.data)
-            .args([
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-            ])
+            .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8"])
             .args(["--locale=C", "--no-sync", "--no-instructions"])
             .arg(format!("--pwfile={}", secret.display()));
         let status = spec.spawn(&self.log)?.wait(START).await?;
@@ -171,10 +157,7 @@ impl Cluster {
             bail!("PostgreSQL runs already");
         }
         let mark = self.log.mark();
-        let spec = self
-            .spec("postgres", &self.binaries.postgres)
-            .arg("-D")
-            .arg(&self.data);
+        let spec = self.spec("postgres", &self.binaries.postgres).arg("-D").arg(&self.data);
         let process = spec.spawn(&self.log)?;
         tokio::select! {
             ready = self.log.wait_for_after(mark, READY, START) => { ready?; }
@@ -206,15 +189,22 @@ impl Cluster {
         self.start_again().await
     }
 
+    /// Tells of the end of the server process that runs now.
+    ///
+    /// # Errors
+    /// When none does.
+    pub async fn ending(&self) -> anyhow::Result<Ending> {
+        let slot = self.process.lock().await;
+        Ok(slot.as_ref().context("PostgreSQL does not run")?.ending())
+    }
+
     /// Sends a signal to the server's main process: SIGSTOP keeps new connections waiting.
     ///
     /// # Errors
     /// When it does not run.
     pub async fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let slot = self.process.lock().await;
-        slot.as_ref()
-            .context("PostgreSQL does not run")?
-            .signal(signal)
+        slot.as_ref().context("PostgreSQL does not run")?.signal(signal)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio_postgres::types::ToSql;
 
+use super::Listener;
 use super::server::{Server, Sql};
 
 /// A database that is dropped, with all sessions on it, when this is.
@@ -19,27 +20,14 @@ impl Database {
     pub(super) async fn create(server: Server, hint: &str) -> anyhow::Result<Self> {
         let name = format!("knm_{hint}_{:08x}", rand::random::<u32>());
         let sql = format!("CREATE DATABASE {name}");
-        server
-            .connect()
-            .await?
-            .batch_execute(&sql)
-            .await
-            .context("cannot create a database")?;
-        Ok(Self {
-            server,
-            name,
-            owned: true,
-        })
+        server.connect().await?.batch_execute(&sql).await.context("cannot create a database")?;
+        Ok(Self { server, name, owned: true })
     }
 
     /// One that exists and stays.
     #[must_use]
     pub fn existing(server: Server, name: &str) -> Self {
-        Self {
-            server,
-            name: name.into(),
-            owned: false,
-        }
+        Self { server, name: name.into(), owned: false }
     }
 
     /// The server that it is on.
@@ -68,6 +56,14 @@ impl Database {
         self.server.connect_to(&self.name).await
     }
 
+    /// A LISTEN connection of the test's own.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub async fn listen(&self, channel: &str) -> anyhow::Result<Listener> {
+        Listener::open(&self.server, &self.name, channel).await
+    }
+
     /// The first column of the only row.
     ///
     /// # Errors
@@ -76,12 +72,7 @@ impl Database {
     where
         T: for<'a> tokio_postgres::types::FromSql<'a>,
     {
-        let row = self
-            .connect()
-            .await?
-            .query_one(sql, params)
-            .await
-            .context(sql.to_owned())?;
+        let row = self.connect().await?.query_one(sql, params).await.context(sql.to_owned())?;
         row.try_get(0).context(sql.to_owned())
     }
 
@@ -142,9 +133,7 @@ impl Drop for Database {
         let (server, name) = (self.server.clone(), self.name.clone());
         // On a thread, because a runtime cannot be entered from within another.
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
                 let work = async { anyhow::Ok(server.connect().await?.batch_execute(&sql).await?) };

@@ -43,12 +43,7 @@ impl Server {
         };
         let password = String::from_utf8_lossy(config.get_password().unwrap_or_default());
         let port = config.get_ports().first().copied().unwrap_or(5432);
-        let mut server = Self::new(
-            host,
-            port,
-            config.get_user().unwrap_or("postgres"),
-            &password,
-        );
+        let mut server = Self::new(host, port, config.get_user().unwrap_or("postgres"), &password);
         if let Some(database) = config.get_dbname() {
             server.database = database.into();
         }
@@ -88,13 +83,7 @@ impl Server {
     /// URL of one of its databases, for `psql` and [`Server::from_url`].
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let Self {
-            host,
-            port,
-            user,
-            password,
-            ..
-        } = self;
+        let Self { host, port, user, password, .. } = self;
         let colon = if password.is_empty() { "" } else { ":" };
         format!("postgres://{user}{colon}{password}@{host}:{port}/{database}")
     }
@@ -107,11 +96,8 @@ impl Server {
         self.connect_to(&self.database).await
     }
 
-    /// A session on `database`.
-    ///
-    /// # Errors
-    /// When the server does not take it.
-    pub async fn connect_to(&self, database: &str) -> anyhow::Result<Sql> {
+    /// How to connect to `database` as `knm-tests`.
+    pub(super) fn config(&self, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
             .host(&self.host)
@@ -121,20 +107,23 @@ impl Server {
             .dbname(database)
             .application_name("knm-tests")
             .connect_timeout(Duration::from_secs(10));
-        let (client, connection) = config.connect(NoTls).await.with_context(|| {
-            format!(
-                "cannot connect to {database} on {}:{}",
-                self.host, self.port
-            )
+        config
+    }
+
+    /// A session on `database`.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub async fn connect_to(&self, database: &str) -> anyhow::Result<Sql> {
+        let connecting = self.config(database).connect(NoTls).await;
+        let (client, connection) = connecting.with_context(|| {
+            format!("cannot connect to {database} on {}:{}", self.host, self.port)
         })?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             // Its end shows as an error of the next query.
             let _ = connection.await;
         }));
-        Ok(Sql {
-            client,
-            _driver: driver,
-        })
+        Ok(Sql { client, _driver: driver })
     }
 
     /// A new, empty database whose name begins with `hint`.

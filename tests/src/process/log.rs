@@ -58,16 +58,8 @@ impl Log {
             .append(true)
             .open(&path)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        let lines = Mutex::new(Lines {
-            file,
-            first: 0,
-            newest: VecDeque::new(),
-        });
-        Ok(Self(Arc::new(Shared {
-            path,
-            lines,
-            count: watch::Sender::new(0),
-        })))
+        let lines = Mutex::new(Lines { file, first: 0, newest: VecDeque::new() });
+        Ok(Self(Arc::new(Shared { path, lines, count: watch::Sender::new(0) })))
     }
 
     /// The file.
@@ -133,21 +125,14 @@ impl Log {
         let mut from = mark;
         loop {
             let seen = *count.borrow_and_update();
-            if let Some(line) = self
-                .lines_since(from)
-                .into_iter()
-                .find(|l| l.contains(phrase))
-            {
+            if let Some(line) = self.lines_since(from).into_iter().find(|l| l.contains(phrase)) {
                 return Ok(line);
             }
             from = from.max(Mark(seen));
             match tokio::time::timeout_at(deadline, count.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => bail!("the log has been closed"),
-                Err(_) => bail!(
-                    "no line with {phrase:?} within {timeout:?}\n{}",
-                    self.tail(30)
-                ),
+                Err(_) => bail!("no line with {phrase:?} within {timeout:?}\n{}", self.tail(30)),
             }
         }
     }
@@ -177,9 +162,7 @@ impl Log {
         // The folder may be gone at the very end.
         let _ = lines.file.write_all(line);
         let text = String::from_utf8_lossy(line);
-        lines
-            .newest
-            .push_back(text.trim_end_matches(['\n', '\r']).into());
+        lines.newest.push_back(text.trim_end_matches(['\n', '\r']).into());
         if lines.newest.len() > MAX_LINES {
             lines.newest.pop_front();
             lines.first += 1;

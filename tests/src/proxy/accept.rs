@@ -72,11 +72,7 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let Self(shared, link) = self;
-        shared
-            .links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&link.id());
+        shared.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&link.id());
     }
 }
 

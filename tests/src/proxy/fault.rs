@@ -84,11 +84,7 @@ impl Rule {
     /// From its parts.
     #[must_use]
     pub fn new(select: Select, direction: Direction, fault: Fault) -> Self {
-        Self {
-            select,
-            direction,
-            fault,
-        }
+        Self { select, direction, fault }
     }
 }
 

@@ -53,12 +53,7 @@ impl Link {
 
     pub(super) fn fault(&self, rules: &[Rule], direction: Direction) -> Fault {
         let fits = |r: &&Rule| r.direction == direction && self.chosen_by(&r.select);
-        rules
-            .iter()
-            .rev()
-            .find(fits)
-            .map(|r| r.fault)
-            .unwrap_or_default()
+        rules.iter().rev().find(fits).map(|r| r.fault).unwrap_or_default()
     }
 
     pub(super) fn end(&self, how: Command) {
@@ -67,11 +62,7 @@ impl Link {
 
     pub(super) async fn ended(&self) -> Command {
         let mut command = self.command.subscribe();
-        let told = command
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|c| *c);
+        let told = command.wait_for(Option::is_some).await.ok().and_then(|c| *c);
         told.unwrap_or(Command::Cut)
     }
 

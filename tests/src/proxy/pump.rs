@@ -51,14 +51,7 @@ async fn one(
 ) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let read = read(from, sender, direction, link, shared);
-    let write = Writer {
-        to,
-        direction,
-        link,
-        shared,
-        rules: shared.rules.subscribe(),
-    }
-    .run(queue);
+    let write = Writer { to, direction, link, shared, rules: shared.rules.subscribe() }.run(queue);
     tokio::join!(read, write);
 }
 
@@ -125,9 +118,7 @@ impl Writer<'_> {
     /// Returns the fault under which bytes that came at `arrived` may go now.
     async fn wait_until_due(&mut self, arrived: Instant) -> Fault {
         loop {
-            let fault = self
-                .link
-                .fault(&self.rules.borrow_and_update(), self.direction);
+            let fault = self.link.fault(&self.rules.borrow_and_update(), self.direction);
             let due = match fault {
                 Fault::BlackHole => None,
                 Fault::Delay(delay) => Some(arrived + delay),
@@ -181,10 +172,7 @@ impl Writer<'_> {
 fn throttled(bytes_per_second: u32) -> (usize, Option<Duration>) {
     let rate = bytes_per_second.max(1);
     let size = (rate / 50).max(1);
-    (
-        size as usize,
-        Some(Duration::from_secs_f64(f64::from(size) / f64::from(rate))),
-    )
+    (size as usize, Some(Duration::from_secs_f64(f64::from(size) / f64::from(rate))))
 }
 
 #[cfg(test)]
@@ -196,10 +184,7 @@ mod tests {
         for rate in [1, 10, 49, 50, 51, 1_000, 1_000_000] {
             let (size, pause) = throttled(rate);
             let per_second = size as f64 / pause.expect("a pause").as_secs_f64();
-            assert!(
-                (per_second / f64::from(rate) - 1.0).abs() < 1e-3,
-                "{rate}: {per_second}"
-            );
+            assert!((per_second / f64::from(rate) - 1.0).abs() < 1e-3, "{rate}: {per_second}");
         }
     }
 }

@@ -55,12 +55,7 @@ mod tests {
 
     fn message(parameters: &[u8]) -> Vec<u8> {
         let len = u32::try_from(8 + parameters.len()).expect("short");
-        [
-            &len.to_be_bytes()[..],
-            &PROTOCOL_3.to_be_bytes(),
-            parameters,
-        ]
-        .concat()
+        [&len.to_be_bytes()[..], &PROTOCOL_3.to_be_bytes(), parameters].concat()
     }
 
     const PARAMETERS: &[u8] = b"user\0me\0application_name\0knm-relay-listener\0\0";
@@ -88,14 +83,8 @@ mod tests {
 
     #[test]
     fn what_names_nothing_is_decided_at_once() {
-        assert_eq!(
-            Startup::default().feed(&message(b"user\0me\0\0")),
-            Some(None)
-        );
+        assert_eq!(Startup::default().feed(&message(b"user\0me\0\0")), Some(None));
         assert_eq!(Startup::default().feed(b"GET / HTTP/1.1\r\n"), Some(None));
-        assert_eq!(
-            Startup::default().feed(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]),
-            Some(None)
-        );
+        assert_eq!(Startup::default().feed(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]), Some(None));
     }
 }

@@ -23,21 +23,13 @@ impl Swallow {
     /// The answer to the next request that contains `request`.
     #[must_use]
     pub fn answer_to(select: Select, request: &str) -> Self {
-        Self {
-            select,
-            direction: Direction::ToClient,
-            request: request.into(),
-        }
+        Self { select, direction: Direction::ToClient, request: request.into() }
     }
 
     /// The next request that contains `request`.
     #[must_use]
     pub fn request(select: Select, request: &str) -> Self {
-        Self {
-            select,
-            direction: Direction::ToServer,
-            request: request.into(),
-        }
+        Self { select, direction: Direction::ToServer, request: request.into() }
     }
 }
 
@@ -84,24 +76,15 @@ pub(super) struct Traps(Mutex<Vec<Trap>>);
 impl Traps {
     pub(super) fn set(&self, swallow: Swallow) -> Sprung {
         let (sprung, receiver) = watch::channel(false);
-        let trap = Trap {
-            swallow,
-            armed: None,
-            sprung,
-        };
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(trap);
+        let trap = Trap { swallow, armed: None, sprung };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(trap);
         Sprung(receiver)
     }
 
     /// A request is looked for in one piece of at most 16 KiB, as it came.
     pub(super) fn check(&self, link: &Arc<Link>, direction: Direction, bytes: &[u8]) -> Verdict {
         let mut traps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(at) = traps
-            .iter_mut()
-            .position(|trap| trap.springs(link, direction, bytes))
+        let Some(at) = traps.iter_mut().position(|trap| trap.springs(link, direction, bytes))
         else {
             return Verdict::Pass;
         };
@@ -112,11 +95,7 @@ impl Traps {
 
 impl Trap {
     fn springs(&mut self, link: &Link, direction: Direction, bytes: &[u8]) -> bool {
-        let Swallow {
-            select,
-            direction: wanted,
-            request,
-        } = &self.swallow;
+        let Swallow { select, direction: wanted, request } = &self.swallow;
         if !link.chosen_by(select) {
             return false;
         }

@@ -62,9 +62,7 @@ impl Connection {
     ) -> anyhow::Result<Self> {
         let mut request = format!("ws://{address}/api/v1/progress/ws").into_client_request()?;
         for (name, value) in headers {
-            request
-                .headers_mut()
-                .insert(*name, value.parse().context("not a header value")?);
+            request.headers_mut().insert(*name, value.parse().context("not a header value")?);
         }
         let connect = async {
             let socket = TcpStream::connect(address)
@@ -72,10 +70,7 @@ impl Connection {
                 .with_context(|| format!("cannot connect to {address}"))?;
             socket.set_nodelay(true)?;
             match client_async(request, socket).await {
-                Ok((stream, _)) => Ok(Self {
-                    stream,
-                    ended: false,
-                }),
+                Ok((stream, _)) => Ok(Self { stream, ended: false }),
                 Err(WsError::Http(response)) => {
                     let content_type = response.headers().get("content-type");
                     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -89,9 +84,7 @@ impl Connection {
                 Err(error) => Err(error.into()),
             }
         };
-        tokio::time::timeout(CONNECT, connect)
-            .await
-            .context("the upgrade takes too long")?
+        tokio::time::timeout(CONNECT, connect).await.context("the upgrade takes too long")?
     }
 
     /// Says something.
@@ -115,10 +108,7 @@ impl Connection {
     /// # Errors
     /// When the connection has ended.
     pub async fn send_raw(&mut self, message: WsMessage) -> anyhow::Result<()> {
-        self.stream
-            .send(message)
-            .await
-            .context("cannot write to the WebSocket")
+        self.stream.send(message).await.context("cannot write to the WebSocket")
     }
 
     /// Waits for the next frame or the end. May be cancelled.

@@ -10,8 +10,7 @@ impl Latencies {
     /// Adds the time from `published_us` to now. Meaningful only where the database runs on this
     /// machine.
     pub fn record(&mut self, published_us: i64) {
-        self.0
-            .push(jiff::Timestamp::now().as_microsecond() - published_us);
+        self.0.push(jiff::Timestamp::now().as_microsecond() - published_us);
     }
 
     /// How many there are.
@@ -53,10 +52,7 @@ mod tests {
             let expected = Duration::from_micros(u64::from(percent));
             assert_eq!(hundred.percentile(percent), Some(expected));
         }
-        assert_eq!(
-            Latencies(vec![7]).percentile(50),
-            Some(Duration::from_micros(7))
-        );
+        assert_eq!(Latencies(vec![7]).percentile(50), Some(Duration::from_micros(7)));
         assert_eq!(Latencies::default().percentile(50), None);
     }
 }

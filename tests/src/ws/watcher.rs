@@ -74,12 +74,7 @@ impl Watcher {
     async fn ask_for(&mut self, task: TaskId) -> anyhow::Result<()> {
         let cursor = self.checker.subscribe(task);
         let connection = self.connection.as_mut().context("not connected")?;
-        connection
-            .send(&ClientFrame::Subscribe {
-                task_id: task,
-                cursor,
-            })
-            .await
+        connection.send(&ClientFrame::Subscribe { task_id: task, cursor }).await
     }
 
     /// Connects and subscribes to every task that has not been seen to its end.
@@ -91,12 +86,8 @@ impl Watcher {
         self.connection = Some(Connection::open(&self.address, Some(&self.token)).await?);
         self.connects += 1;
         self.checker.connected();
-        let open: Vec<TaskId> = self
-            .tasks
-            .iter()
-            .copied()
-            .filter(|t| !self.checker.completed(*t))
-            .collect();
+        let open: Vec<TaskId> =
+            self.tasks.iter().copied().filter(|t| !self.checker.completed(*t)).collect();
         for task in open {
             self.ask_for(task).await?;
         }
@@ -137,12 +128,7 @@ impl Watcher {
     fn measure(&mut self, frame: &ServerFrame) {
         // A frame with prev = seq repeats the end and was not published just now.
         if let ServerFrame::Progress(delta) | ServerFrame::Complete(delta) = frame
-            && let Delta {
-                published_us: Some(published),
-                prev,
-                seq,
-                ..
-            } = delta
+            && let Delta { published_us: Some(published), prev, seq, .. } = delta
             && seq > prev
         {
             self.latencies.record(*published);
@@ -176,12 +162,7 @@ impl Watcher {
     /// When that takes longer than `timeout`, an invariant is broken, or the relay refuses.
     pub async fn until_all_complete(&mut self, timeout: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + timeout;
-        while let Some(open) = self
-            .tasks
-            .iter()
-            .copied()
-            .find(|t| !self.checker.completed(*t))
-        {
+        while let Some(open) = self.tasks.iter().copied().find(|t| !self.checker.completed(*t)) {
             let step = async {
                 if self.connection.is_none() && !self.reconnect().await? {
                     return Ok(());
@@ -192,9 +173,7 @@ impl Watcher {
                 Ok(done) => done?,
                 Err(_) => {
                     let state = self.checker.describe(open);
-                    return Err(anyhow!(
-                        "task {open} has not ended within {timeout:?}: {state}"
-                    ));
+                    return Err(anyhow!("task {open} has not ended within {timeout:?}: {state}"));
                 }
             }
         }
@@ -206,9 +185,7 @@ impl Watcher {
         match self.connect().await {
             Ok(()) => Ok(true),
             Err(error)
-                if error
-                    .downcast_ref::<RefusedUpgrade>()
-                    .is_some_and(|r| r.status < 500) =>
+                if error.downcast_ref::<RefusedUpgrade>().is_some_and(|r| r.status < 500) =>
             {
                 Err(error)
             }
@@ -255,10 +232,6 @@ impl Watcher {
     /// # Errors
     /// When there is no connection.
     pub async fn say(&mut self, text: &str) -> anyhow::Result<()> {
-        self.connection
-            .as_mut()
-            .context("not connected")?
-            .send_text(text)
-            .await
+        self.connection.as_mut().context("not connected")?.send_text(text).await
     }
 }

@@ -1,0 +1,106 @@
+//! The demo: what it prints, how it ends, what it leaves behind.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use knm_tests::process::{Log, Process, Spec};
+use knm_tests::scratch;
+use rustix::process::Signal;
+
+const SOON: Duration = Duration::from_secs(90);
+
+/// A demo with a temporary folder of its own, which must be empty at the end.
+fn demo(arguments: &[&str]) -> anyhow::Result<(Process, std::path::PathBuf)> {
+    let folder = scratch::dir("demo")?;
+    let temp = folder.join("tmp");
+    std::fs::create_dir(&temp)?;
+    std::fs::set_permissions(&temp, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    let log = Log::create(folder.join("log"))?;
+    let demo = Spec::new("knm-demo", Path::new(env!("CARGO_BIN_EXE_knm-demo")))
+        .args(arguments)
+        .env("TMPDIR", &temp)
+        .spawn(&log)?;
+    Ok((demo, temp))
+}
+
+fn left_in(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder)?;
+    Ok(entries.flatten().map(|e| e.path().display().to_string()).collect())
+}
+
+fn text(demo: &Process) -> String {
+    demo.log().lines().iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test]
+async fn the_smoke_test_passes_and_leaves_nothing() -> anyhow::Result<()> {
+    // Not optimised and beside other tests: how fast it is, is for `tests/run` to see.
+    let (demo, temp) = demo(&["--smoke", "--nodes", "20", "--max-latency", "10000"])?;
+    let status = demo.wait(SOON).await?;
+    let printed = text(&demo);
+    assert!(status.success(), "{printed}");
+    for phrase in ["9 succeeded, 1 failed", "p99", "The main job works."] {
+        assert!(printed.contains(phrase), "no {phrase:?} in\n{printed}");
+    }
+    assert_eq!(left_in(&temp)?, Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_says_what_is_where_and_stops_when_told_to() -> anyhow::Result<()> {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (demo, temp) = demo(&["--nodes", "3"])?;
+        demo.log().wait_for("kube-node-manager is running", SOON).await?;
+        demo.log().wait_for("folder ", SOON).await?;
+        let printed = text(&demo);
+        for phrase in [
+            "pod-a  api    http://",
+            "pod-b  api    http://",
+            "ws://127.0.0.1:",
+            "password ",
+            "psql postgres://",
+            "kubectl --server=",
+        ] {
+            assert!(printed.contains(phrase), "no {phrase:?} in\n{printed}");
+        }
+        demo.signal(signal)?;
+        let status = demo.wait(SOON).await?;
+        assert!(status.success(), "{}", text(&demo));
+        assert_eq!(left_in(&temp)?, Vec::<String>::new());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_that_dies_ends_it_with_its_name() -> anyhow::Result<()> {
+    let (demo, temp) = demo(&["--nodes", "3", "--pods", "1"])?;
+    demo.log().wait_for("kube-node-manager is running", SOON).await?;
+    let relay = children(demo.pid())?
+        .into_iter()
+        .find(|pid| command(*pid).contains("knm-relay"))
+        .context("the relay's process")?;
+    let relay = rustix::process::Pid::from_raw(relay).context("a pid")?;
+    rustix::process::kill_process(relay, Signal::KILL)?;
+    let status = demo.wait(SOON).await?;
+    let printed = text(&demo);
+    assert_eq!(status.code(), Some(1), "{printed}");
+    assert!(printed.contains("knm-relay of pod-a ended"), "{printed}");
+    assert!(printed.contains("relay.log"), "{printed}");
+    assert_eq!(left_in(&temp)?, Vec::<String>::new());
+    Ok(())
+}
+
+fn command(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
+/// Children of all threads of a process.
+fn children(pid: i32) -> anyhow::Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let list = std::fs::read_to_string(task?.path().join("children"))?;
+        found.extend(list.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    Ok(found)
+}
