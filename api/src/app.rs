@@ -14,7 +14,7 @@ use knm_shared::admin::{self, Admin, Readiness};
 use knm_shared::config::{Config, Loaded};
 use knm_shared::http::Limits;
 use knm_shared::pg::{App, Pool};
-use knm_shared::{phrases, telemetry};
+use knm_shared::phrases;
 use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -38,13 +38,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Parts that run as long as the process: one that ends is a fault.
 type Permanent = JoinSet<Infallible>;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. Logging has been started.
 ///
 /// # Errors
 /// What kept it from starting, or the part that broke.
 pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
-    telemetry::init(&config.log)?;
     info!(version = crate::VERSION, config = %loaded.source, "starting knm-api");
     for warning in &loaded.warnings {
         warn!("{warning}");
@@ -97,12 +96,16 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let (pool_kept, pool_token) = (pool.clone(), pool_stop.clone());
     maintenance.spawn(async move { pool_kept.maintain(pool_token).await });
 
+    // Whatever can fail comes before the engine: a process that holds leases stops in good order.
+    let edge = Edge::new(&config.api.trusted_proxies, &config.api.public_url)?;
+    let listener = knm_shared::http::bind(config.api.listen).await?;
+    let address = listener.local_addr().context("the address of the listening socket")?;
     let broken = CancellationToken::new();
     let engine =
         Engine::start(config, pool.clone(), clusters.clone(), metrics.engine, broken.clone())?;
     let tunnels = Tunnels::new(relay_link::local(config.relay.listen), metrics.relay);
     let state = State(Arc::new(Services {
-        edge: Edge::new(&config.api.trusted_proxies, &config.api.public_url)?,
+        edge,
         auth: Auth::new(pool.clone(), config.auth.clone(), passwords),
         tasks: engine.service(),
         clusters,
@@ -111,7 +114,11 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         openapi: Bytes::from(openapi::document()),
     }));
     let server_stop = CancellationToken::new();
-    let mut server = start_server(config, state, metrics.http, server_stop.clone()).await?;
+    let limits = Limits { drain: DRAIN, ..Limits::default() };
+    let (router, token) = (routes::router(), server_stop.clone());
+    let mut server = JoinSet::new();
+    server.spawn(http::server::serve(listener, router, state, metrics.http, limits, token));
+    info!(%address, "serving the API");
     starting.open();
 
     let outcome = tokio::select! {
@@ -158,21 +165,6 @@ fn meta(config: &Config) -> MetaView {
 /// Half of the cores: logins must not starve everything else.
 fn hashes_at_once() -> usize {
     std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 4))
-}
-
-async fn start_server(
-    config: &Config,
-    state: State,
-    metrics: http::metrics::Metrics,
-    stop: CancellationToken,
-) -> anyhow::Result<JoinSet<()>> {
-    let listener = knm_shared::http::bind(config.api.listen).await?;
-    let address = listener.local_addr().context("the address of the listening socket")?;
-    let limits = Limits { drain: DRAIN, ..Limits::default() };
-    let mut server = JoinSet::new();
-    server.spawn(http::server::serve(listener, routes::router(), state, metrics, limits, stop));
-    info!(%address, "serving the API");
-    Ok(server)
 }
 
 /// What each part tells Prometheus as it happens.

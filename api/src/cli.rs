@@ -16,14 +16,14 @@ use knm_shared::{phrases, telemetry};
 use crate::auth::{Passwords, check_password, check_username};
 use crate::db::migrate::Migration;
 use crate::db::users::NewAccount;
-use crate::{app, openapi};
+use crate::{app, causes, openapi};
 
 /// REST API, web UI, task execution and progress writing of kube-node-manager
 #[derive(Parser)]
 #[command(name = "knm-api", version, about, propagate_version = true)]
 struct Cli {
     /// Configuration file [default: KNM_CONFIG, else /etc/kube-node-manager/config.yaml]
-    #[arg(long, short, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
 
     #[command(subcommand)]
@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", causes::text(error.as_ref()));
     ExitCode::FAILURE
 }
 
@@ -98,9 +98,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Openapi => print!("{}", openapi::document()),
         Command::Serve => {
-            app::serve(config::load(config)?).await.inspect_err(|error| {
-                tracing::error!(error = format!("{error:#}"), "knm-api ends");
-            })?;
+            let loaded = config::load(config)?;
+            telemetry::init(&loaded.config.log)?;
+            if let Err(error) = app::serve(loaded).await {
+                tracing::error!("knm-api ends: {}", causes::text(error.as_ref()));
+                return Ok(ExitCode::FAILURE);
+            }
         }
         Command::Migrate { adopt } => migrate(&config::load(config)?, adopt).await?,
         Command::Admin(AdminCommand::Create { username }) => {

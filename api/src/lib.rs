@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod causes;
 pub mod cli;
 pub mod clusters;
 pub mod db;

@@ -15,6 +15,7 @@ use knm_shared::session::{self, Identity, Role, Token};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::credentials::check_username;
 use super::password::{Passwords, PasswordsBusy};
 use super::throttle::Throttle;
 use crate::db::sessions::{self, NewSession, NewToken};
@@ -112,6 +113,8 @@ impl Auth {
         address: IpAddr,
     ) -> Result<SignedIn, AuthError> {
         let Inner { throttle, .. } = &*self.inner;
+        // What is no name is nobody's; it is neither looked up nor kept.
+        let username = check_username(username).map_or("", |()| username);
         let attempt = throttle.attempt(username, address).map_err(AuthError::Throttled)?;
         let result = self.try_login(username, password).await;
         match &result {
@@ -127,11 +130,7 @@ impl Auth {
 
     async fn try_login(&self, username: &str, password: String) -> Result<SignedIn, AuthError> {
         let Inner { pool, passwords, settings, .. } = &*self.inner;
-        // A NUL is no text for PostgreSQL, and no part of any user's name.
-        let account = match username.contains('\0') {
-            true => None,
-            false => users::by_name(&*pool.get().await?, username).await?,
-        };
+        let account = users::by_name(&*pool.get().await?, username).await?;
         let account = account.filter(|account| !account.disabled);
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         // The connection is back in the pool while the password is checked.

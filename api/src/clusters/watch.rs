@@ -1,7 +1,6 @@
 //! The watch behind a [`NodeCache`].
 
 use std::convert::Infallible;
-use std::error::Error as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use kube::runtime::{WatchStreamExt, reflector};
 use tracing::{info, warn};
 
 use super::nodes::{NodeCache, Sync};
+use crate::causes;
 
 /// After a failure the watch counts as running again when nothing has failed for so long: it tells
 /// of its start only by the next change. Above the longest backoff (30 s) and connect timeout (30 s).
@@ -84,7 +84,7 @@ fn live(cluster: &str, cache: &NodeCache) {
 }
 
 fn failed(cluster: &str, cache: &NodeCache, error: &watcher::Error) {
-    let text: Arc<str> = describe(error).into();
+    let text: Arc<str> = causes::text(error).into();
     let (next, news) = match cache.state() {
         Sync::Never { error: last } => {
             let news = last.as_ref() != Some(&text);
@@ -100,21 +100,6 @@ fn failed(cluster: &str, cache: &NodeCache, error: &watcher::Error) {
     if news {
         warn!(cluster, error = %text, "cannot watch the cluster's nodes");
     }
-}
-
-/// An error with its causes: kube's own text often leaves the reason to them.
-fn describe(error: &watcher::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        let part = e.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        cause = e.source();
-    }
-    text
 }
 
 #[cfg(test)]

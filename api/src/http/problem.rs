@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::{RequestId, Response, full};
+use crate::causes;
 
 /// The media type of a problem document.
 pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
@@ -190,10 +191,10 @@ impl Problem {
         let status = status.as_u16();
         match cause {
             Some(cause) if status == 500 => {
-                tracing::error!(status, error = format!("{cause:#}"), "request failed");
+                tracing::error!(status, error = causes::text((**cause).as_ref()), "request failed");
             }
             Some(cause) => {
-                tracing::warn!(status, error = format!("{cause:#}"), "request failed");
+                tracing::warn!(status, error = causes::text((**cause).as_ref()), "request failed");
             }
             None => tracing::debug!(status, code, %detail, "refused"),
         }

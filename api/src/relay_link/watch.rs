@@ -11,11 +11,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use knm_shared::admin::Note;
+use knm_shared::phrases;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::metrics::Metrics;
 use super::state::{Event, News, Relay, RelayState};
+use crate::causes;
 
 const PERIOD: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,7 +36,7 @@ pub async fn run(admin: SocketAddr, note: Note, metrics: Metrics) -> Infallible 
         ticks.tick().await;
         let relay = match ask(&client, &uri).await {
             Ok(state) => Relay::There(state),
-            Err(error) => Relay::Away { error: format!("{error:#}") },
+            Err(error) => Relay::Away { error: causes::text(error.as_ref()) },
         };
         metrics.set(&relay);
         note.set(relay.describe());
@@ -76,10 +78,18 @@ impl Watcher {
                 if std::mem::take(&mut self.unanswered) >= PATIENCE {
                     info!(%admin, "the relay in this pod answers again");
                 }
-                self.news.of(&state.events).iter().for_each(repeat);
+                let news = self.news.of(&state.events).iter();
+                news.filter(|event| !is_own(event)).for_each(repeat);
             }
         }
     }
+}
+
+/// What both containers say of themselves: repeated, it would stand in the log twice.
+fn is_own(event: &Event) -> bool {
+    [phrases::DATABASE_INITIALIZING, phrases::DATABASE_INITIALIZED, phrases::PROGRESS_ENABLED]
+        .into_iter()
+        .any(|phrase| event.message.starts_with(phrase))
 }
 
 /// As the relay wrote it: people search for these lines.
@@ -118,6 +128,19 @@ mod tests {
     async fn ask_at(address: SocketAddr) -> anyhow::Result<RelayState> {
         let client = Client::builder(TokioExecutor::new()).build_http();
         ask(&client, &format!("http://{address}/state").parse().expect("a URL")).await
+    }
+
+    #[test]
+    fn the_listeners_words_are_repeated_and_the_databases_are_not() {
+        let event = |message: &str| Event {
+            id: 1,
+            at: String::new(),
+            level: "info".into(),
+            message: message.into(),
+        };
+        assert!(is_own(&event(phrases::DATABASE_INITIALIZED)));
+        assert!(!is_own(&event(phrases::NOTIFIER_VERIFIED)));
+        assert!(!is_own(&event("PostgreSQL listener problem: FATAL: …")));
     }
 
     #[tokio::test]
