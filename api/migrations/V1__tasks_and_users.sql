@@ -79,6 +79,7 @@ CREATE TABLE progress_tasks (
 CREATE INDEX progress_tasks_open ON progress_tasks (created_at) WHERE completed_at IS NULL;
 -- A user's list, newest first (ids are version 7).
 CREATE INDEX progress_tasks_user ON progress_tasks (user_id, id);
+CREATE INDEX progress_tasks_parent ON progress_tasks (parent_id) WHERE parent_id IS NOT NULL;
 CREATE UNIQUE INDEX progress_tasks_idempotency ON progress_tasks (user_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 

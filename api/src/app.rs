@@ -27,7 +27,7 @@ use crate::engine::Engine;
 use crate::http::client::Edge;
 use crate::relay_link::{self, tunnel::Tunnels};
 use crate::routes::{self, Services, State, meta::MetaView};
-use crate::{db, http, k8s, metrics, openapi};
+use crate::{db, http, k8s, metrics, openapi, retention};
 
 /// For requests in flight once the process stops. With the engine's time it stays below the 25 s
 /// that the container has.
@@ -89,6 +89,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     info!("{} {notify_type} notification", phrases::PROGRESS_ENABLED);
 
     permanent.spawn(watch);
+    permanent.spawn(retention::run(pool.clone(), config.progress.retention_days));
     let relay_admin = relay_link::local(config.relay.admin_listen);
     permanent.spawn(relay_link::watch::run(relay_admin, relay_note, metrics.relay.clone()));
     let pool_stop = CancellationToken::new();

@@ -5,6 +5,7 @@ pub mod flush;
 pub mod items;
 pub mod metrics;
 pub mod migrate;
+pub mod retention;
 pub mod sessions;
 pub mod tasks;
 pub mod users;

@@ -6,7 +6,7 @@
 //!     └──▶ gone                          └──▶ gone
 //! ```
 //!
-//! Roles: [`claimer`] finds and renews leases, [`runner`] works through one task, [`item`] does one
+//! Roles: `claimer` finds and renews leases, `runner` works through one task, `item` does one
 //! node.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use knm_shared::config;
 use knm_shared::ids::{LeaseToken, OwnerId, Seq, TaskId};
 use knm_shared::pg::Pool;
 use knm_shared::status::{Desired, ItemStatus, TaskStatus};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -57,6 +57,10 @@ struct Inner {
     metrics: Metrics,
     slots: Mutex<HashMap<TaskId, Slot>>,
     runners: TaskTracker,
+    /// Held from a claim to the start of its runners.
+    claiming: tokio::sync::Mutex<()>,
+    /// A slot has become free.
+    freed: Notify,
     /// No new claims, no new nodes: what is held is handed back.
     stopping: CancellationToken,
 }
@@ -81,6 +85,8 @@ impl Executor {
                 metrics,
                 slots: Mutex::default(),
                 runners: TaskTracker::new(),
+                claiming: tokio::sync::Mutex::default(),
+                freed: Notify::new(),
                 stopping: CancellationToken::new(),
             }),
         }
@@ -98,11 +104,33 @@ impl Executor {
         Admission { executor: self.clone() }
     }
 
-    /// Ends what is in flight and hands everything back. Returns when nothing is held any more.
+    /// Ends what is in flight and hands everything back. Returns when nothing is held any more, and
+    /// nothing can come to be: claims and submissions on their way have been waited for.
     pub async fn stop(&self) {
         self.inner.stopping.cancel();
+        drop(self.inner.claiming.lock().await);
+        loop {
+            let freed = self.inner.freed.notified();
+            if self.slots().is_empty() {
+                break;
+            }
+            freed.await;
+        }
         self.inner.runners.close();
         self.inner.runners.wait().await;
+    }
+
+    /// Frees a task's slot if it is still as `chosen` says; true if so.
+    fn free(&self, task: TaskId, chosen: impl Fn(&Slot) -> bool) -> bool {
+        let mut slots = self.slots();
+        let frees = slots.get(&task).is_some_and(chosen);
+        if frees {
+            slots.remove(&task);
+        }
+        self.inner.metrics.tasks_held.set(i64::try_from(slots.len()).unwrap_or(i64::MAX));
+        drop(slots);
+        self.inner.freed.notify_waiters();
+        frees
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<TaskId, Slot>> {
@@ -146,14 +174,10 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut slots = self.executor.slots();
         let mine = |slot: &Slot| matches!(slot, Slot::Held { token, .. } if *token == self.token);
-        if slots.get(&self.task).is_some_and(mine) {
-            slots.remove(&self.task);
+        if self.executor.free(self.task, mine) {
             self.executor.inner.progress.close(self.task);
         }
-        let held = i64::try_from(slots.len()).unwrap_or(i64::MAX);
-        self.executor.inner.metrics.tasks_held.set(held);
     }
 }
 
@@ -221,9 +245,6 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut slots = self.executor.slots();
-        if matches!(slots.get(&self.task), Some(Slot::Reserved)) {
-            slots.remove(&self.task);
-        }
+        self.executor.free(self.task, |slot| matches!(slot, Slot::Reserved));
     }
 }

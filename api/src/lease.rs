@@ -12,18 +12,12 @@
 
 use std::time::Duration;
 
+pub use knm_shared::config::{LEASE, LEASE_MARGIN as MARGIN};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
-/// How long a claim or a renewal holds, by the database's clock.
-pub const LEASE: Duration = Duration::from_secs(15);
-
 /// How often a lease is renewed that no flush has renewed.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// How much earlier than the lease itself its holder stops: room for clocks that run differently and
-/// for what is already on the wire.
-pub const MARGIN: Duration = Duration::from_secs(2);
 
 /// A moment of `CLOCK_BOOTTIME`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod progress;
 pub mod relay_link;
+pub mod retention;
 pub mod routes;
 pub mod tasks;
 

@@ -1,6 +1,6 @@
 //! How a task's progress becomes rows and notifications.
 //!
-//! The executor *records* changes; one [`writer`] per process stores them. A [`ledger`] per task
+//! The executor *records* changes; one [`writer`] per process stores them. A ledger per task
 //! holds what is durable, what is being written and what waits, and folds what waits to the newest
 //! state of each item. Results queue up while a flush is in flight; the next one takes them all.
 //!

@@ -40,7 +40,7 @@ impl Sync {
     }
 }
 
-/// A view of the nodes, kept current by [`watch`](super::watch). Cheap to clone. Objects are kept
+/// A view of the nodes, kept current by [`watch`](super::watch()). Cheap to clone. Objects are kept
 /// without `managedFields` and image lists.
 #[derive(Clone)]
 pub struct NodeCache {

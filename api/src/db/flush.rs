@@ -146,7 +146,9 @@ pub async fn verdicts(
     let rows = client.query(STATE, &[&owner.0, &ids]).await?;
     let rows: HashMap<Uuid, _> = rows.iter().map(|row| (row.get("id"), row)).collect();
     let verdict = |step: &Step| {
-        let Some(row) = rows.get(&step.task.0) else { return Verdict::Lost };
+        let Some(row) = rows.get(&step.task.0) else {
+            return Verdict::Lost;
+        };
         let mine = row.get::<_, Option<bool>>("mine").unwrap_or(false);
         judge(
             step,

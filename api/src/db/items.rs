@@ -53,7 +53,9 @@ pub async fn page(
         (&i64::from(limit), Type::INT8),
     ];
     let rows = client.query_typed(PAGE, &params).await?;
-    let Some(first) = rows.first() else { return Ok(None) };
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
     let items = rows.iter().filter(|r| r.get::<_, Option<i32>>("ordinal").is_some()).map(view);
     Ok(Some((Seq(first.get("task_seq")), items.collect())))
 }

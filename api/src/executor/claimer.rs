@@ -172,6 +172,10 @@ impl Claimer {
             return Ok(());
         }
         let inner = Arc::clone(&self.executor.inner);
+        let _claiming = inner.claiming.lock().await;
+        if inner.stopping.is_cancelled() {
+            return Ok(());
+        }
         let sent = Moment::now();
         let claimed = answered(db::claim::claim(&***client, inner.owner, &tasks)).await?;
         for claimed in claimed {
@@ -193,9 +197,7 @@ impl Claimer {
     ) -> Result<(), RoundError> {
         // When this fails the task is ours and nobody works on it: the next round takes it up.
         let items = answered(db::claim::items(&***client, claimed.task)).await?;
-        if !self.executor.inner.stopping.is_cancelled() {
-            self.executor.start(claimed, items, sent);
-        }
+        self.executor.start(claimed, items, sent);
         Ok(())
     }
 

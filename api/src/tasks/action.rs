@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::FieldError;
-use super::submit::{LabelParams, SubmittedOptions};
 use super::protected::is_protected;
+use super::submit::{LabelParams, SubmittedOptions};
 use crate::clusters::{label_key, label_value};
 
 /// What a task does to each of its nodes.
@@ -179,7 +179,9 @@ mod tests {
         assert_eq!(fields(&json!({"sett": {}})), ["params.sett"]);
         assert_eq!(fields(&json!({"set": {"a": 1}})), ["params"]);
         assert_eq!(
-            fields(&json!({"set": {"-a": "x", "b": "not valid!"}, "remove": ["c d", "b", "e", "e"]})),
+            fields(
+                &json!({"set": {"-a": "x", "b": "not valid!"}, "remove": ["c d", "b", "e", "e"]})
+            ),
             [
                 "params.set.-a",
                 "params.set.b",

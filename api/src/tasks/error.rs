@@ -49,13 +49,14 @@ impl From<tokio_postgres::Error> for TaskError {
         if error.as_db_error().is_some() {
             Self::Internal(error.into())
         } else {
-            Self::Unavailable(format!("the database does not answer: {error}"))
+            Self::Unavailable("the database does not answer".into())
         }
     }
 }
 
 impl From<knm_shared::pg::PoolError> for TaskError {
     fn from(error: knm_shared::pg::PoolError) -> Self {
-        Self::Unavailable(error.to_string())
+        // Where the database is stays in the log.
+        Self::Unavailable(format!("the database is not available ({})", error.as_str()))
     }
 }

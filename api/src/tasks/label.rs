@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn only_keys_that_differ_travel() {
         let have = labels(&[("a", "1"), ("b", "2"), ("c", "3")]);
-        let Plan::Change(change) = plan(&have, &params(&[("a", "1"), ("b", "x")], &["c", "d"], true))
+        let Plan::Change(change) =
+            plan(&have, &params(&[("a", "1"), ("b", "x")], &["c", "d"], true))
         else {
             panic!("differs")
         };

@@ -7,11 +7,11 @@ const DOMAINS: [&str; 2] = ["kubernetes.io", "k8s.io"];
 /// Whether a label, annotation or taint key belongs to Kubernetes itself.
 #[must_use]
 pub(super) fn is_protected(key: &str) -> bool {
-    let Some((prefix, _)) = key.split_once('/') else { return false };
+    let Some((prefix, _)) = key.split_once('/') else {
+        return false;
+    };
     DOMAINS.iter().any(|domain| {
-        prefix
-            .strip_suffix(domain)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     })
 }
 

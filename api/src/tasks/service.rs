@@ -132,9 +132,8 @@ impl Service {
 
     fn cluster(&self, name: Option<&str>) -> Result<Cluster, TaskError> {
         let name = name.unwrap_or_else(|| self.inner.clusters.default_name());
-        let unknown = || {
-            TaskError::Invalid(vec![FieldError::new("cluster", format!("no cluster {name:?}"))])
-        };
+        let unknown =
+            || TaskError::Invalid(vec![FieldError::new("cluster", format!("no cluster {name:?}"))]);
         let cluster = self.inner.clusters.get(name).ok_or_else(unknown)?;
         match cluster.nodes.state() {
             Sync::Never { error } => Err(TaskError::Unavailable(format!(
@@ -190,7 +189,8 @@ impl Service {
         let (seq, mut items) = db::items::page(&**client, task, filter, limit + 1)
             .await?
             .ok_or(TaskError::NotFound)?;
-        let next_cursor = cut(&mut items, limit).map(|last| format!("{}:{}", last.seq, last.ordinal));
+        let next_cursor =
+            cut(&mut items, limit).map(|last| format!("{}:{}", last.seq, last.ordinal));
         Ok(ItemPage { items, seq: seq.0, next_cursor })
     }
 
@@ -246,8 +246,7 @@ fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), Task
 
 fn selection_faults(nodes: &NodeSelection, limits: &Executor) -> Vec<FieldError> {
     let NodeSelection { names, selector, field_selector, all } = nodes;
-    let given =
-        [names.is_some(), selector.is_some(), field_selector.is_some(), all.is_some()];
+    let given = [names.is_some(), selector.is_some(), field_selector.is_some(), all.is_some()];
     let mut faults = Vec::new();
     if given.into_iter().filter(|g| *g).count() != 1 {
         faults.push(FieldError::new(
@@ -279,9 +278,8 @@ fn targets(
     nodes: &NodeSelection,
     limits: &Executor,
 ) -> Result<Vec<Target>, TaskError> {
-    let invalid = |field: &str, message: String| {
-        TaskError::Invalid(vec![FieldError::new(field, message)])
-    };
+    let invalid =
+        |field: &str, message: String| TaskError::Invalid(vec![FieldError::new(field, message)]);
     let every = FieldSelector::default;
     let (field, found) = if let Some(names) = &nodes.names {
         ("nodes.names", named(cluster, names)?)
@@ -367,10 +365,7 @@ where
     word.parse().map_err(|e| TaskError::Invalid(vec![FieldError::new(field, format!("{e}"))]))
 }
 
-fn parse_cursor<T, E>(
-    cursor: &str,
-    read: impl Fn(&str) -> Result<T, E>,
-) -> Result<T, TaskError> {
+fn parse_cursor<T, E>(cursor: &str, read: impl Fn(&str) -> Result<T, E>) -> Result<T, TaskError> {
     read(cursor).map_err(|_| {
         TaskError::Invalid(vec![FieldError::new(
             "cursor",

@@ -1,16 +1,13 @@
 //! The progress writer against a real PostgreSQL: what it stores, and what no fault makes it store.
 
-#[path = "support/tasks.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Bench, done, update};
 use knm_api::progress::{End, ItemUpdate, NotStored};
 use knm_shared::notification::Notification;
 use knm_shared::status::ItemStatus::{Failed, Running, Succeeded};
 use knm_shared::status::{ItemStatus, TaskStatus};
 use knm_tests::proxy::{Select, Swallow};
-use support::{Bench, done, update};
 
 #[tokio::test]
 async fn a_task_from_claim_to_end_is_stored_and_announced_step_by_step() {

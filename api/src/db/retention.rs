@@ -1,0 +1,58 @@
+//! Removes what nobody needs any more.
+
+use jiff::Timestamp;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, GenericClient};
+use uuid::Uuid;
+
+/// Tasks removed by one statement: few enough that their items' locks are short.
+pub const BATCH: usize = 20;
+
+/// A task's id tells when it was created (version 7), and none ends before it is created: the oldest
+/// are found along the primary key.
+const TASKS: &str = "
+DELETE FROM progress_tasks WHERE id IN (
+    SELECT id FROM progress_tasks
+    WHERE id < $1 AND completed_at < $2
+    ORDER BY id LIMIT $3
+    FOR UPDATE SKIP LOCKED
+)";
+
+/// Removes up to [`BATCH`] tasks that ended before `end`, with their items. Returns how many.
+///
+/// # Errors
+/// The statement's.
+pub async fn tasks(client: &impl GenericClient, end: Timestamp) -> Result<usize, Error> {
+    let batch = i64::try_from(BATCH).unwrap_or(i64::MAX);
+    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(&first_id_at(end), Type::UUID), (&end, Type::TIMESTAMPTZ), (&batch, Type::INT8)];
+    let removed = client.execute_typed(TASKS, &params).await?;
+    Ok(usize::try_from(removed).unwrap_or(usize::MAX))
+}
+
+/// Removes sessions and tokens that have expired.
+///
+/// # Errors
+/// The statement's.
+pub async fn sessions(client: &impl GenericClient) -> Result<u64, Error> {
+    client.execute_typed("DELETE FROM sessions WHERE expires_at < now()", &[]).await
+}
+
+/// The smallest version 7 id of a moment (RFC 9562, section 5.7: 48 bits of milliseconds first).
+fn first_id_at(moment: Timestamp) -> Uuid {
+    let millis = u128::try_from(moment.as_millisecond()).unwrap_or(0);
+    Uuid::from_u128(millis << 80)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_around_their_moment() {
+        let now = Timestamp::now();
+        let hour = jiff::SignedDuration::from_hours(1);
+        assert!(first_id_at(now - hour) < Uuid::now_v7());
+        assert!(first_id_at(now + hour) > Uuid::now_v7());
+    }
+}
