@@ -62,7 +62,8 @@ pub struct Relay {
 /// # Errors
 /// When a port is taken or the root certificate is of no use. A database that is away is waited for.
 pub async fn run(loaded: Loaded, shutdown: CancellationToken) -> anyhow::Result<()> {
-    Relay::bind(loaded).await?.run(shutdown).await
+    let relay = Box::pin(Relay::bind(loaded)).await?;
+    Box::pin(relay.run(shutdown)).await
 }
 
 impl Relay {

@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-        assert!(matches!(Cli::parse_from(["knm-relay"]).command, None));
+        assert!(Cli::parse_from(["knm-relay"]).command.is_none());
         let cli = Cli::parse_from(["knm-relay", "check", "--config", "/x"]);
         assert!(matches!(cli.command, Some(Command::Check)));
         assert_eq!(cli.config, Some(PathBuf::from("/x")));

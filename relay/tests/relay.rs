@@ -62,6 +62,14 @@ async fn a_task_is_followed_from_snapshot_to_completion() {
     let view = client.view(task.id).clone();
     assert_eq!((view.items.len(), view.ends), (3, 1));
 
+    let sessions = "SELECT count(*) FILTER (WHERE application_name LIKE 'knm-relay-listener%'), \
+                    count(*) FILTER (WHERE state LIKE 'idle in transaction%'), \
+                    count(*) FILTER (WHERE application_name LIKE 'knm-relay%') \
+                    FROM pg_stat_activity";
+    let row = db.query_one(sessions, &[]).await.expect("counts");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 0));
+    assert!(row.get::<_, i64>(2) <= 5, "at most 4 and the LISTEN");
+
     // Resuming at the end brings the end alone; a snapshot of an ended task is followed by it.
     let mut late = Client::connect(relay.addresses.server, &user.token).await;
     late.views.insert(task.id.to_string(), support::client::View { ends: 0, ..view.clone() });

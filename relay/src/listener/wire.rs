@@ -77,8 +77,9 @@ impl Wire {
         Self { client, connection, channel: channel.to_owned(), heard: 0 }
     }
 
-    /// Subscribes to the channels, then asks which history this is: in this order, nothing that
-    /// commits after the question can be missed.
+    /// Asks which history this is, then subscribes to the channels. The history cannot change while
+    /// the connection lives, and in this order `pg_stat_activity` shows who listens: LISTEN stays the
+    /// session's last statement.
     pub(super) async fn listen(&mut self, forward: &mut Forward) -> Result<DatabaseEpoch, Lost> {
         let Self { client, connection, channel, heard } = self;
         let setup = async {
@@ -86,12 +87,12 @@ impl Wire {
             if let Err(error) = client.batch_execute(SERVER_SETTINGS).await {
                 tracing::debug!(%error, "TCP settings not accepted");
             }
+            let row = client.query_typed_one(&EPOCH_SQL(), &[]).await?;
             client
                 .batch_execute(&format!(
                     "LISTEN {CHANNEL}; LISTEN {REVOKED_CHANNEL}; LISTEN {channel}"
                 ))
                 .await?;
-            let row = client.query_typed_one(&EPOCH_SQL(), &[]).await?;
             epoch_of(&row)
         };
         let mut taker = Taker { connection, channel, heard };

@@ -97,6 +97,39 @@ fn what_the_ring_has_lost_is_read_from_where_the_client_is() {
 }
 
 #[test]
+fn what_arrives_during_a_read_that_did_not_see_it_is_replayed_or_read() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = follow(&mut hub, &row, &mut view);
+    row.step(&[(0, ItemStatus::Running)], false);
+    hub.notify(&row.step(&[(1, ItemStatus::Running)], false));
+    let job = hub.take_read().expect("a read for the gap");
+    let seen = row.found(job.from);
+    // One that continues what the read saw, then one that tells of too much to carry it.
+    hub.notify(&row.step(&[(2, ItemStatus::Running)], false));
+    let head = Notification { items: None, ..row.step(&[(3, ItemStatus::Running)], false) };
+    hub.notify(&head);
+    hub.read_done(job, database(1), Some(seen));
+    assert_eq!(read_all(&mut hub, &row), 1);
+    frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+    view.assert_is(&row);
+}
+
+#[test]
+fn a_step_that_no_row_confirms_is_read_for_once_and_forgotten() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = follow(&mut hub, &row, &mut view);
+    let mut forged = row.clone();
+    forged.seq = 40;
+    hub.notify(&forged.step(&[(0, ItemStatus::Failed)], false));
+    assert_eq!(read_all(&mut hub, &row), 1);
+    assert_eq!(hub.backlog(), 0);
+    hub.notify(&row.step(&[(1, ItemStatus::Running)], false));
+    assert_eq!(read_all(&mut hub, &row), 0);
+    frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+    view.assert_is(&row);
+}
+
+#[test]
 fn an_end_that_the_row_does_not_confirm_is_not_told() {
     let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
     let id = follow(&mut hub, &row, &mut view);

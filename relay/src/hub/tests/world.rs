@@ -314,11 +314,11 @@ impl World {
     }
 
     /// Anyone may NOTIFY. What can be told from the truth must be: an end that did not happen, and
-    /// steps that do not fit. (A forged step that fits is taken until the rows are compared.)
+    /// a step from where the task never was. (One that fits exactly cannot, which is why the
+    /// database is dedicated.)
     fn forge(&mut self, task: usize, prev: i64, step: i64, end: bool) {
-        let row = &self.rows[task];
-        let mut forged = row.clone();
-        forged.seq = if end { prev } else { row.seq + 1 + prev };
+        let mut forged = self.rows[task].clone();
+        forged.seq = if end { prev } else { 1_000_000 + prev };
         let mut note = forged.step(&[(0, ItemStatus::Failed)], end);
         note.seq = Seq(note.seq.0 + step);
         self.hub.notify(&note);
@@ -435,7 +435,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_every_client_ends_with_the_rows(
