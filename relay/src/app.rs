@@ -10,8 +10,8 @@ use knm_shared::pg::{App, Pool};
 use knm_shared::phrases;
 use prometheus::{IntGauge, Registry};
 use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::DatabaseClock;
 use crate::db::Db;
@@ -156,12 +156,11 @@ impl Relay {
     /// Serves until `shutdown`, then lets go of clients and connections in that order.
     ///
     /// # Errors
-    /// When a part ends that never should.
+    /// When a part ends that never should; the others have been stopped in order then, too.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         // The admin port answers to the very end; the others end with the clients.
         let (admin_stop, parts_stop) = (CancellationToken::new(), CancellationToken::new());
-        let tasks = TaskTracker::new();
-        let admin = tasks.spawn(self.admin.serve(admin_stop.clone()));
+        let admin = tokio::spawn(self.admin.serve(admin_stop.clone()));
         let Addresses { server, admin: admin_address } = self.addresses;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -170,43 +169,63 @@ impl Relay {
             "relay starting"
         );
 
-        let pool_task = tasks.spawn({
-            let (db, stop) = (self.db.clone(), parts_stop.clone());
-            async move { db.pool().maintain(stop).await }
+        let mut parts = JoinSet::new();
+        let (db, stop) = (self.db.clone(), parts_stop.clone());
+        parts.spawn(async move {
+            db.pool().maintain(stop).await;
+            "connection pool"
         });
-        let schema = async {
-            tokio::select! {
-                () = shutdown.cancelled() => false,
-                () = wait_for_schema(&self.db, &self.hub, &self.status) => true,
-            }
+        let started = tokio::select! {
+            () = shutdown.cancelled() => false,
+            () = wait_for_schema(&self.db, &self.hub, &self.status) => true,
         };
-        if schema.await {
+        let mut result = Ok(());
+        if started {
             let notify = self.loaded.config.progress.notify_type.as_str();
             self.status.info(format!("{} {notify} notification", phrases::PROGRESS_ENABLED));
-            self.feed.spawn(&tasks, &parts_stop);
+            self.feed.spawn(&mut parts, &parts_stop);
             if let Some(listener) = self.listener {
-                tasks.spawn(listener.run(parts_stop.clone()));
+                let stop = parts_stop.clone();
+                parts.spawn(async move {
+                    listener.run(stop).await;
+                    "listener"
+                });
             }
+            let clients_stop = shutdown.child_token();
             let clients =
-                tokio::spawn(self.server.serve(self.server_socket, GRACE, shutdown.clone()));
+                tokio::spawn(self.server.serve(self.server_socket, GRACE, clients_stop.clone()));
             self.started.open();
-            shutdown.cancelled().await;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some(ended) = parts.join_next() => result = Err(unexpected(ended)),
+            }
             self.readiness.stop();
+            clients_stop.cancel();
             clients.await.context("the server ended unexpectedly")?;
         } else {
             self.readiness.stop();
         }
 
         parts_stop.cancel();
-        pool_task.await?;
+        while let Some(ended) = parts.join_next().await {
+            ended.context("a part of the relay did not stop in order")?;
+        }
         self.db.pool().close().await;
         admin_stop.cancel();
         admin.await?;
-        tasks.close();
-        tasks.wait().await;
         tracing::info!("relay stopped");
-        Ok(())
+        result
     }
+}
+
+/// A permanent part has ended although nothing asked it to.
+fn unexpected(ended: Result<&'static str, JoinError>) -> anyhow::Error {
+    let error = match ended {
+        Ok(name) => anyhow::anyhow!("{name} ended unexpectedly"),
+        Err(error) => anyhow::anyhow!("a part of the relay failed: {error}"),
+    };
+    tracing::error!(%error, "stopping, so that the kubelet starts the relay again");
+    error
 }
 
 /// One connection less than the relay's share: the heartbeats have their own.

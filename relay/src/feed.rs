@@ -14,8 +14,8 @@ mod watch;
 use std::time::Duration;
 
 use knm_shared::config::{NotifyType, Progress};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use self::metrics::FeedMetrics;
 
@@ -51,14 +51,20 @@ impl Feed {
         Self { db, hub, status, metrics, interval: interval(progress) }
     }
 
-    /// Starts the permanent tasks; they end with `shutdown`.
-    pub fn spawn(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
-        tasks.spawn(reads::run(self.clone(), shutdown.clone()));
-        tasks.spawn(sync::run(self.clone(), shutdown.clone()));
-        tasks.spawn(lists::run(self.clone(), shutdown.clone()));
-        tasks.spawn(recheck::run(self.clone(), shutdown.clone()));
-        tasks.spawn(watch::run(self.clone(), shutdown.clone()));
+    /// Starts the permanent tasks; they end with `shutdown`, and each says its name when it does.
+    pub fn spawn(&self, parts: &mut JoinSet<&'static str>, shutdown: &CancellationToken) {
+        let (feed, stop) = (|| self.clone(), || shutdown.clone());
+        parts.spawn(named("reads", reads::run(feed(), stop())));
+        parts.spawn(named("comparisons", sync::run(feed(), stop())));
+        parts.spawn(named("lists", lists::run(feed(), stop())));
+        parts.spawn(named("session checks", recheck::run(feed(), stop())));
+        parts.spawn(named("gauges", watch::run(feed(), stop())));
     }
+}
+
+async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static str {
+    part.await;
+    name
 }
 
 fn interval(progress: &Progress) -> Duration {
