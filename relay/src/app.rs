@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use knm_shared::admin::{self, Admin, Latch, Readiness};
 use knm_shared::config::{Database, Loaded, NotifyType, env};
-use knm_shared::pg::{App, Pool};
+use knm_shared::pg::{App, Pool, PoolError};
 use knm_shared::phrases;
 use prometheus::{IntGauge, Registry};
 use tokio::net::TcpListener;
@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::DatabaseClock;
-use crate::db::Db;
+use crate::db::{Db, DbError};
 use crate::feed::{Feed, FeedMetrics};
 use crate::hub::{Hub, HubHandle, HubMetrics};
 use crate::listener::{Listener, ListenerMetrics};
@@ -177,7 +177,7 @@ impl Relay {
         });
         let started = tokio::select! {
             () = shutdown.cancelled() => false,
-            () = wait_for_schema(&self.db, &self.hub, &self.status) => true,
+            () = wait_for_schema(&self.db, &self.hub, &self.status, self.listener.as_ref()) => true,
         };
         let mut result = Ok(());
         if started {
@@ -261,7 +261,10 @@ fn admin_port(
 }
 
 /// Waits for the database and for the schema that this release reads.
-async fn wait_for_schema(db: &Db, hub: &HubHandle, status: &Status) {
+///
+/// Until then the listener has not begun, but a database that cannot be reached is its failure too:
+/// the guide's phrases and the alert on its connection failures must not wait for a first success.
+async fn wait_for_schema(db: &Db, hub: &HubHandle, status: &Status, listener: Option<&Listener>) {
     status.info(phrases::DATABASE_INITIALIZING);
     let mut attempts = 0u32;
     loop {
@@ -275,7 +278,14 @@ async fn wait_for_schema(db: &Db, hub: &HubHandle, status: &Status) {
                 Err(error) => error.to_string(),
             },
             Ok(version) => format!("schema version {version}, waiting for {SCHEMA_VERSION}"),
-            Err(error) => error.to_string(),
+            Err(error) => {
+                if let (Some(listener), DbError::Pool(PoolError::Connect(cause))) =
+                    (listener, &error)
+                {
+                    listener.connect_failed(cause);
+                }
+                error.to_string()
+            }
         };
         if attempts.is_multiple_of(SCHEMA_REMINDER) {
             tracing::info!(found, "waiting for the database's schema; knm-api migrate creates it");

@@ -257,7 +257,8 @@ impl Listener {
         wire.drive_until(&mut self.forward, Instant::now() + pause).await
     }
 
-    fn connect_failed(&self, error: &ConnectError) {
+    /// Counts a connection that could not be made and tells of it, once per state.
+    pub(crate) fn connect_failed(&self, error: &ConnectError) {
         self.metrics.connect_failed(error.kind.as_str());
         let message = error.listener_message();
         self.status.failed(&message);
