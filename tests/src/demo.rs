@@ -29,7 +29,8 @@ enum Outcome {
     Stopped,
 }
 
-/// Runs the demo until somebody stops it, a process ends, or, with `--smoke`, the job is done.
+/// Runs the demo until somebody stops it or, with `--smoke`, the job is done. A container that dies is
+/// started again, as the kubelet would.
 /// Whatever happens, nothing is left running, and nothing on disk without `--keep`.
 pub async fn run(options: Options) -> ExitCode {
     if options.keep {
@@ -60,13 +61,12 @@ pub async fn run(options: Options) -> ExitCode {
 async fn play(options: &Options) -> anyhow::Result<Outcome> {
     let mut stop = StopSignals::new()?;
     // Dropped before it is complete, a stage takes itself down.
-    let stage = tokio::select! {
+    let mut stage = tokio::select! {
         stage = Box::pin(Stage::set(options)) => stage?,
         () = stop.wait() => return Ok(Outcome::Stopped),
     };
     let outcome = tokio::select! {
-        outcome = Box::pin(perform(options, &stage)) => outcome,
-        ended = stage.unexpected_end() => Err(ended),
+        outcome = Box::pin(perform(options, &mut stage)) => outcome,
         () = stop.wait() => Ok(Outcome::Stopped),
     };
     if matches!(outcome, Ok(Outcome::Stopped)) {
@@ -78,13 +78,16 @@ async fn play(options: &Options) -> anyhow::Result<Outcome> {
     }
 }
 
-async fn perform(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
+async fn perform(options: &Options, stage: &mut Stage) -> anyhow::Result<Outcome> {
     if options.smoke {
-        smoke::run(stage, Duration::from_millis(options.max_latency)).await?;
-        return Ok(Outcome::Passed);
+        let most = Duration::from_millis(options.max_latency);
+        return tokio::select! {
+            passed = smoke::run(stage, most) => passed.map(|()| Outcome::Passed),
+            ended = stage.unexpected_end() => Err(ended),
+        };
     }
     println!("{}", summary::of(stage));
-    std::future::pending().await
+    Err(stage.tend().await)
 }
 
 /// SIGINT and SIGTERM.

@@ -16,6 +16,12 @@ use crate::postgres::{Cluster, ClusterOptions, Database, Server, Shutdown};
 use crate::process::Ending;
 use crate::scratch;
 
+/// Before a container is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// More restarts than this within [`RESTART_WINDOW`], and something is wrong with the demo itself.
+const MAX_RESTARTS: usize = 10;
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+
 /// The demo's user.
 pub(super) const USER: &str = "admin";
 
@@ -131,6 +137,33 @@ impl Stage {
         }
         let (ended, _, _) = select_all(endings.into_iter().map(|e| Box::pin(e.wait()))).await;
         ended
+    }
+
+    /// Starts again what ends, as the kubelet would: so that whoever tries the demo can kill what they
+    /// like and watch. Returns when something does not stay up.
+    pub(super) async fn tend(&mut self) -> anyhow::Error {
+        let mut restarts: Vec<Instant> = Vec::new();
+        loop {
+            let ended = self.unexpected_end().await;
+            restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
+            restarts.push(Instant::now());
+            if restarts.len() > MAX_RESTARTS {
+                return ended.context(format!("more than {MAX_RESTARTS} restarts in a minute"));
+            }
+            let first_line = ended.to_string().lines().next().unwrap_or_default().to_owned();
+            println!("{first_line}; starting it again, as the kubelet would …");
+            tokio::time::sleep(RESTART_PAUSE).await;
+            if let Some(cluster) = &self.cluster
+                && let Err(error) = cluster.start_if_ended().await
+            {
+                return error;
+            }
+            for container in self.pods.iter_mut().flat_map(|p| [&mut p.relay, &mut p.api]) {
+                if let Err(error) = container.start_if_ended() {
+                    return error;
+                }
+            }
+        }
     }
 
     /// Stops the pods (api before relay), then what they stood on.

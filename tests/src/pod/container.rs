@@ -61,6 +61,17 @@ impl Container {
         Ok(())
     }
 
+    /// Starts it if it was running and has ended by itself.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_if_ended(&mut self) -> anyhow::Result<()> {
+        match &self.process {
+            Some(process) if process.status().is_some() => self.start(),
+            _ => Ok(()),
+        }
+    }
+
     /// The process.
     ///
     /// # Errors

@@ -169,6 +169,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts the server if it has ended by itself.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_if_ended(&self) -> anyhow::Result<()> {
+        let ended = self.process.lock().await.as_ref().is_some_and(|p| p.status().is_some());
+        if ended { self.start_again().await } else { Ok(()) }
+    }
+
     /// Stops the server and waits for its end.
     ///
     /// # Errors
