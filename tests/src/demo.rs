@@ -1,7 +1,7 @@
 //! The demo: a whole installation on one machine, for a person to look at.
 //!
-//! [`stage`] sets it up and takes it down, [`summary`] says what is where, [`smoke`] plays the main
-//! job through and checks it, [`display`] shows its progress.
+//! `stage` sets it up and takes it down, `summary` says what is where, `smoke` plays the main
+//! job through and checks it, `display` shows its progress.
 
 use std::process::ExitCode;
 use std::time::Duration;
