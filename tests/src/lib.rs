@@ -13,9 +13,11 @@
 //! | [`ws`] | a WebSocket client that reconnects and resumes |
 //! | [`invariants`] | what must hold on every frame, and at the end |
 //! | [`scenario`] | all of it together: the world that an integration test plays in |
+//! | [`chaos`] | random faults against all of it |
 //! | [`demo`] | the same, for a person to look at |
 
 pub mod api;
+pub mod chaos;
 pub mod demo;
 pub mod invariants;
 pub mod kube_sim;
