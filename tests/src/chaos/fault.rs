@@ -299,6 +299,12 @@ impl Fault {
         }
     }
 
+    /// Whether calls to the Kubernetes API fail while it lasts.
+    #[must_use]
+    pub const fn disturbs_kubernetes(&self) -> bool {
+        matches!(self, Self::Kubernetes { .. } | Self::Network { link: Link::Kubernetes, .. })
+    }
+
     /// How long it lasts at least.
     #[must_use]
     pub fn lasts(&self) -> Duration {

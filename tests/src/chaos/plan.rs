@@ -11,6 +11,10 @@ use super::fault::{
 };
 use crate::postgres::Shutdown;
 
+/// The longest pause between two tries of a node (10 s) and the try itself: the Kubernetes API is left
+/// alone for so long, or several faults of it would be one to a node that is waiting.
+const RECOVERY: Duration = Duration::from_secs(15);
+
 /// A fault and the pause before it, in which the system is left alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -41,10 +45,18 @@ impl Plan {
             };
             let mut steps = Vec::new();
             let mut at = Duration::ZERO;
+            let mut calm_until = Duration::ZERO;
             while at < options.duration {
                 let kind = dice.one_of(kinds);
                 let step = Step { gap: dice.millis(1_500, 5_000), fault: dice.fault(kind) };
-                at += step.gap + step.fault.lasts();
+                let begins = at + step.gap;
+                if step.fault.disturbs_kubernetes() {
+                    if begins < calm_until && !options.overlap {
+                        continue;
+                    }
+                    calm_until = begins + step.fault.lasts() + RECOVERY;
+                }
+                at = begins + step.fault.lasts();
                 steps.push(step);
             }
             steps
