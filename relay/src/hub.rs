@@ -258,13 +258,15 @@ impl Hub {
     }
 
     /// Something about a task was said that cannot be used: its row has to be read.
-    pub fn hint(&mut self, task: TaskId) {
-        if self.tasks.contains_key(&task) {
-            self.want_read(task);
-        }
+    pub fn hint(&mut self, task: TaskId) -> Forwarded {
         for list in self.lists.values_mut() {
             list.touch(task);
         }
+        let subscribers = self.tasks.get(&task).map_or(0, |t| t.subscribers.len());
+        if subscribers > 0 {
+            self.want_read(task);
+        }
+        Forwarded { subscribers }
     }
 
     /// Wakes those that have reached the edge of what was known, or had claimed to be beyond it.

@@ -24,7 +24,7 @@ use std::time::Duration;
 use knm_shared::config::Database;
 use knm_shared::pg::{App, ConnectError, Connector, Reporter, Target};
 use knm_shared::phrases;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub use self::metrics::ListenerMetrics;
@@ -39,6 +39,8 @@ use crate::status::{ListenerState, Status};
 
 /// How often a live listener is proved.
 const BEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// The least pause between two heartbeats: a session that is not known yet asks for one early.
+const BEAT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a heartbeat may take, once its commit is acknowledged.
 const BEAT_ANSWER: Duration = Duration::from_secs(3);
 /// After a heartbeat that could not be sent: that is no fault of the listener's.
@@ -207,8 +209,12 @@ impl Listener {
     async fn live(&mut self, mut wire: Box<Wire>) -> State {
         self.enter(ListenerState::Live);
         loop {
-            let next = Instant::now() + BEAT_INTERVAL;
-            if let Err(lost) = wire.drive_until(&mut self.forward, next).await {
+            let (now, stranger) = (Instant::now(), self.forward.stranger());
+            let next = async {
+                sleep_until(now + BEAT_PAUSE).await;
+                let _ = timeout_at(now + BEAT_INTERVAL, stranger).await;
+            };
+            if let Err(lost) = wire.drive(&mut self.forward, next).await {
                 return self.broken(&lost);
             }
             match self.beat(&mut wire).await {
@@ -239,9 +245,9 @@ impl Listener {
     async fn beat(&mut self, wire: &mut Wire) -> Result<Beat, Lost> {
         let beat = self.heart.next_beat();
         let begun = Instant::now();
-        let sent = wire.drive(&mut self.forward, self.heart.send(beat)).await?;
-        if let Err(error) = sent {
-            return Ok(Beat::Unsent(error));
+        match wire.drive(&mut self.forward, self.heart.send(beat)).await? {
+            Ok(ours) => self.forward.believe(ours),
+            Err(error) => return Ok(Beat::Unsent(error)),
         }
         if wire.hears(&mut self.forward, beat, Instant::now() + BEAT_ANSWER).await? {
             let round_trip = begun.elapsed();

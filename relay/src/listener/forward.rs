@@ -1,9 +1,19 @@
 //! From a payload to the hub.
+//!
+//! Any role that may connect can NOTIFY. What a session of our own role says is believed, as it could
+//! change the rows as well; what any other says leads to a read of the rows. Which sessions are ours is
+//! asked with each heartbeat, and early when a new one speaks up: an api's first words over a new
+//! connection go by way of the rows, too.
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::notification::{DecodeError, Notification, Revocation};
 use knm_shared::phrases::FORWARDED;
+use tokio::sync::Notify;
 
+use super::heart::SenderId;
 use super::metrics::ListenerMetrics;
 use crate::clock::DatabaseClock;
 use crate::hub::HubHandle;
@@ -14,11 +24,25 @@ pub(super) struct Forward {
     hub: HubHandle,
     metrics: ListenerMetrics,
     clock: DatabaseClock,
+    /// The sessions of our own role, as of the last heartbeat.
+    ours: HashSet<SenderId>,
+    stranger: Arc<Notify>,
 }
 
 impl Forward {
     pub(super) fn new(hub: HubHandle, metrics: ListenerMetrics, clock: DatabaseClock) -> Self {
-        Self { hub, metrics, clock }
+        Self { hub, metrics, clock, ours: HashSet::new(), stranger: Arc::default() }
+    }
+
+    /// These sessions are of our own role, and no others.
+    pub(super) fn believe(&mut self, ours: Vec<SenderId>) {
+        self.ours = ours.into_iter().collect();
+    }
+
+    /// Resolves when a session has spoken up that is not known to be ours.
+    pub(super) fn stranger(&self) -> impl Future<Output = ()> + use<> {
+        let stranger = Arc::clone(&self.stranger);
+        async move { stranger.notified().await }
     }
 
     pub(super) fn epoch(&self, db: DatabaseEpoch) {
@@ -26,9 +50,16 @@ impl Forward {
     }
 
     /// A payload of the progress channel.
-    pub(super) fn progress(&self, payload: &str) {
+    pub(super) fn progress(&self, payload: &str, sender: SenderId) {
         match Notification::decode(payload) {
-            Ok(note) => self.forward(&note),
+            Ok(note) if self.ours.contains(&sender) => self.forward(&note),
+            Ok(note) => {
+                self.metrics.unconfirmed.inc();
+                self.stranger.notify_one();
+                let task = note.task;
+                let subscribers = self.hub.with(|hub| hub.hint(task)).subscribers;
+                tracing::debug!(%task, sender, subscribers, "sender not known yet; reading rows");
+            }
             Err(DecodeError::UnknownVersion { version, task }) => {
                 self.metrics.unknown_version.inc();
                 tracing::debug!(version, %task, "notification of another version; reading rows");

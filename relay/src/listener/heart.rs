@@ -17,6 +17,9 @@ const COMMIT: Duration = Duration::from_secs(3);
 /// The number of a heartbeat, its payload.
 pub(super) type BeatId = u64;
 
+/// The process id of a session of the server's, which PostgreSQL puts on each notification.
+pub(super) type SenderId = i32;
+
 /// Why a heartbeat was not sent, or is not known to have been committed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unsent {
@@ -60,8 +63,9 @@ impl Heart {
         self.last
     }
 
-    /// Sends a heartbeat; its commit is acknowledged when this returns `Ok`.
-    pub(super) async fn send(&mut self, beat: BeatId) -> Result<(), Unsent> {
+    /// Sends a heartbeat; its commit is acknowledged when this returns `Ok`, with the sessions of our
+    /// own role on this database.
+    pub(super) async fn send(&mut self, beat: BeatId) -> Result<Vec<SenderId>, Unsent> {
         let result = tokio::time::timeout(COMMIT, self.try_send(beat)).await;
         let result = result.unwrap_or(Err(Unsent::Timeout));
         if result.is_err() {
@@ -70,10 +74,12 @@ impl Heart {
         result
     }
 
-    async fn try_send(&mut self, beat: BeatId) -> Result<(), Unsent> {
+    async fn try_send(&mut self, beat: BeatId) -> Result<Vec<SenderId>, Unsent> {
         // The clock is read in the same statement: half of the round trip bounds the error.
         const SQL: &str = "
-            SELECT pg_notify($1, $2), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+            SELECT pg_notify($1, $2), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+                   ARRAY(SELECT pid FROM pg_stat_activity
+                         WHERE datname = current_database() AND usename = current_user)";
         if self.session.as_ref().is_none_or(|s| s.client.is_closed()) {
             let (client, connection) = self.connector.connect().await?;
             let driver = tokio::spawn(async move {
@@ -92,7 +98,7 @@ impl Heart {
         let begun = Instant::now();
         let row = session.client.query_typed_one(SQL, &params).await?;
         self.clock.sample(begun, Instant::now(), row.try_get(1)?);
-        Ok(())
+        Ok(row.try_get(2)?)
     }
 
     /// Says goodbye to the server.

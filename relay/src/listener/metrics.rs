@@ -18,6 +18,7 @@ pub struct ListenerMetrics {
     last_heartbeat: Gauge,
     round_trip: Histogram,
     pub(super) received: IntCounter,
+    pub(super) unconfirmed: IntCounter,
     pub(super) unknown_version: IntCounter,
     pub(super) unparseable: IntCounter,
     pub(super) latency: Histogram,
@@ -31,7 +32,8 @@ impl ListenerMetrics {
     /// - `knm_relay_listener_reconnects_total`: attempts after the first.
     /// - `knm_relay_listener_last_heartbeat_timestamp_seconds`: when a heartbeat last came back.
     /// - `knm_relay_notify_round_trip_seconds`: from sending a heartbeat to its return.
-    /// - `knm_relay_notifications_total{result}`: `ok`, `unknown_version`, `unparseable`.
+    /// - `knm_relay_notifications_total{result}`: `ok`, `unconfirmed` (from a session that is not known
+    ///   to be of our own role), `unknown_version`, `unparseable`. All but the first lead to a read.
     /// - `knm_relay_notify_latency_seconds`: from the database's clock in the writing statement to
     ///   receipt, the commit included, the offset between the clocks taken out.
     ///
@@ -71,6 +73,7 @@ impl ListenerMetrics {
                 "From sending a heartbeat to its return",
             )?,
             received: notifications.with_label_values(&["ok"]),
+            unconfirmed: notifications.with_label_values(&["unconfirmed"]),
             unknown_version: notifications.with_label_values(&["unknown_version"]),
             unparseable: notifications.with_label_values(&["unparseable"]),
             latency: histogram(

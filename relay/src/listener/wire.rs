@@ -198,7 +198,7 @@ impl Taker<'_> {
 
     fn notification(&mut self, forward: &mut Forward, note: &Notification) {
         match note.channel() {
-            CHANNEL => forward.progress(note.payload()),
+            CHANNEL => forward.progress(note.payload(), note.process_id()),
             REVOKED_CHANNEL => forward.revoked(note.payload()),
             channel if channel == self.channel => {
                 // Anyone may NOTIFY: a number that was never sent is nobody's heartbeat.
