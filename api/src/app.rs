@@ -78,20 +78,30 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let mut admin_task = JoinSet::new();
     admin_task.spawn(admin.serve(admin_stop.clone()));
 
+    // What the relay says of its listener stands in this log, too: after this process's own words on the
+    // database, unless that has to be waited for.
+    let relay_admin = relay_link::local(config.relay.admin_listen);
+    let relay_watch = relay_link::watch::run(relay_admin, relay_note, metrics.relay.clone());
+    let tried = CancellationToken::new();
+    let first_try = tried.clone();
+    permanent.spawn(async move {
+        first_try.cancelled().await;
+        relay_watch.await
+    });
+
     let passwords = Passwords::new(hashes_at_once());
     info!("{}", phrases::DATABASE_INITIALIZING);
     tokio::select! {
-        prepared = database::prepare(&config.database, &passwords) => prepared?,
+        prepared = database::prepare(&config.database, &passwords, &tried) => prepared?,
         () = stop.cancelled() => return Ok(()),
     }
     info!("{}", phrases::DATABASE_INITIALIZED);
     let notify_type = config.progress.notify_type.as_str();
     info!("{} {notify_type} notification", phrases::PROGRESS_ENABLED);
+    tried.cancel();
 
     permanent.spawn(watch);
     permanent.spawn(retention::run(pool.clone(), config.progress.retention_days));
-    let relay_admin = relay_link::local(config.relay.admin_listen);
-    permanent.spawn(relay_link::watch::run(relay_admin, relay_note, metrics.relay.clone()));
     let pool_stop = CancellationToken::new();
     let mut maintenance = JoinSet::new();
     let (pool_kept, pool_token) = (pool.clone(), pool_stop.clone());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use knm_shared::config::{self, env};
 use knm_shared::pg::{App, Connector, Reporter, Target};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::auth::{self, FirstAdmin, FirstAdminError, FirstAdminOutcome, Passwords};
@@ -14,13 +15,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Migrates and sees to the first administrator. While the database is away it tries on: the process
-/// is alive and not ready, and its log says why.
+/// is alive and not ready, and its log says why. `tried` is cancelled when it has to wait.
 ///
 /// # Errors
 /// What no waiting will cure.
 pub(super) async fn prepare(
     database: &config::Database,
     passwords: &Passwords,
+    tried: &CancellationToken,
 ) -> anyhow::Result<()> {
     let connector = Connector::new(database, App::Api, Target::Direct)?;
     let reporter = Reporter::new(App::Api);
@@ -41,6 +43,7 @@ pub(super) async fn prepare(
             }
             error => warn!(%error, "the database cannot be prepared yet; trying on"),
         }
+        tried.cancel();
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

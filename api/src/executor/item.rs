@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{Backoff, Patience};
+use super::backoff::Backoff;
 use crate::clusters::NodeCache;
 use crate::db::claim::Item;
 use crate::k8s::{CallError, Fenced, Nodes};
@@ -118,9 +118,6 @@ struct Work<'a> {
     written: bool,
     recorded: bool,
     backoff: Backoff,
-    patience: Patience,
-    /// How long the calls of this try have taken.
-    called: Duration,
 }
 
 impl Job {
@@ -140,8 +137,6 @@ impl Job {
             before,
             item,
             backoff: Backoff::default(),
-            patience: Patience::new(self.retry_timeout),
-            called: Duration::ZERO,
         };
         match work.go().await {
             Ok((status, message)) => {
@@ -176,8 +171,7 @@ impl Work<'_> {
                 Step::Wait { why, asked } => (why, self.backoff.next(asked)),
             };
             look = Look::Cluster;
-            let cost = std::mem::take(&mut self.called) + pause;
-            if !self.patience.allows(cost) {
+            if self.started.elapsed() + pause > self.job.retry_timeout {
                 let tries = self.tries;
                 return Ok((
                     ItemStatus::Failed,
@@ -230,11 +224,8 @@ impl Work<'_> {
             let node = self.job.cache.get(&self.item.node);
             return Ok(node.ok_or(Step::AskCluster));
         }
-        let call = self.call_permit().await?;
-        let sent = Moment::now();
+        let _call = self.call_permit().await?;
         let answer = self.job.nodes.get(&self.item.node, &self.fence()).await;
-        drop(call);
-        self.count(sent);
         Ok(match answer {
             Ok(node) => Ok(Arc::new(node)),
             Err(error) => Err(self.step_of(error).await?),
@@ -246,10 +237,8 @@ impl Work<'_> {
         let version = node.metadata.resource_version.as_deref().unwrap_or_default();
         let patch = change.merge_patch(version);
         let call = self.call_permit().await?;
-        let sent = Moment::now();
         let answer = self.job.nodes.merge_patch(&self.item.node, &patch, &self.fence()).await;
         drop(call);
-        self.count(sent);
         match answer {
             Ok(_) => Ok(Step::End(ItemStatus::Succeeded, None)),
             Err(error) => {
@@ -299,11 +288,6 @@ impl Work<'_> {
             }
             CallError::NoAnswer(why) => Step::Wait { why, asked: None },
         })
-    }
-
-    /// A call that took longer than it may did so because this process was stopped.
-    fn count(&mut self, sent: Moment) {
-        self.called += sent.elapsed().min(self.job.request_timeout);
     }
 
     async fn call_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Stop> {
