@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use knm_shared::pg::{
     App, ConnectError, ConnectErrorKind, Connector, Pool, PoolError, Reporter, Target,
 };
 use knm_shared::{phrases, telemetry};
-use support::{Server, Setup, free_port};
+use support::{Server, free_port};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +83,7 @@ async fn silence_ends_in_time_and_does_not_use_up_the_time_of_the_next() {
     assert_eq!(error.listener_message(), phrases::LISTENER_TIMEOUT);
     assert!(error.guide_cause().ends_with("i/o timeout"), "{error}");
     let db = database(&server, "host: 127.0.0.2,127.0.0.1");
-    try_connect(&db, Duration::from_secs(2)).await.expect("the second answers");
+    try_connect(&db, LONG).await.expect("the second answers");
     drop(silent);
 }
 
@@ -102,81 +101,6 @@ async fn a_unix_socket_is_a_host_too() {
     let server = Server::start().await;
     let more = format!("host: {}\nssl_mode: require", server.folder.display());
     try_connect(&database(&server, &more), LONG).await.expect("as with libpq, without TLS");
-}
-
-/// A CA, and a certificate of it for `localhost`.
-fn certificates(setup: &Setup) {
-    let run = |args: &str| {
-        let status = Command::new("openssl")
-            .args(args.split_whitespace())
-            .current_dir(setup.folder())
-            .stderr(std::process::Stdio::null())
-            .status();
-        assert!(status.expect("openssl runs").success(), "openssl {args}");
-    };
-    run("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=test-ca");
-    run("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost");
-    std::fs::write(setup.folder().join("san"), "subjectAltName=DNS:localhost").expect("written");
-    run("x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile san \
-         -out server.crt");
-    for name in ["server.key", "server.crt"] {
-        setup.own(&setup.folder().join(name));
-    }
-}
-
-#[tokio::test]
-async fn ssl_modes_mean_what_they_mean_to_libpq() {
-    let setup = Setup::new();
-    certificates(&setup);
-    let file = |name: &str| setup.folder().join(name).display().to_string();
-    let (ca, key, cert) = (file("ca.crt"), file("server.key"), file("server.crt"));
-    let setup = setup
-        .setting("ssl=on")
-        .setting(format!("ssl_key_file={key}"))
-        .setting(format!("ssl_cert_file={cert}"))
-        .hba("hostssl all all 127.0.0.1/32 scram-sha-256\nhost plain all 127.0.0.1/32 scram-sha-256\n");
-    let server = setup.start().await;
-
-    // (mode, root certificate, host, expected failure)
-    let cases = [
-        ("prefer", "", "127.0.0.1", None),
-        ("require", "", "127.0.0.1", None),
-        ("require", &ca, "127.0.0.1", None),
-        ("require", &cert, "127.0.0.1", Some(ConnectErrorKind::Tls)),
-        ("verify-ca", &ca, "127.0.0.1", None),
-        ("verify-ca", "", "127.0.0.1", Some(ConnectErrorKind::Tls)),
-        ("verify-full", &ca, "127.0.0.1", Some(ConnectErrorKind::Tls)),
-        ("verify-full", &ca, "localhost", None),
-        ("disable", "", "127.0.0.1", Some(ConnectErrorKind::Authentication)),
-    ];
-    for (mode, root, host, expected) in cases {
-        let more = format!("host: {host}\nssl_mode: {mode}\nssl_root_cert: \"{root}\"");
-        let result = try_connect(&database(&server, &more), LONG).await;
-        let case =
-            format!("{mode} {root:?} {host}: {:?}", result.as_ref().err().map(ToString::to_string));
-        assert_eq!(result.as_ref().err().map(|e| e.kind), expected, "{case}");
-        if let Ok(client) = result {
-            let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-            assert!(
-                client.query_one(sql, &[]).await.expect("answered").get::<_, bool>(0),
-                "{case}"
-            );
-        }
-    }
-    let advice = |more: &'static str| {
-        let db = database(&server, more);
-        async move { try_connect(&db, LONG).await.expect_err("fails").next().to_owned() }
-    };
-    assert!(advice("ssl_mode: disable").await.contains("set database.ssl_mode to \"require\""));
-    assert!(advice("ssl_mode: verify-ca").await.contains("set database.ssl_root_cert"));
-    let mismatch = format!("ssl_mode: verify-full\nssl_root_cert: {ca}");
-    let error = try_connect(&database(&server, &mismatch), LONG).await.expect_err("another name");
-    assert!(error.next().contains("names another host"), "{error}");
-    let not_pem = server.config_file("not a certificate");
-    let more = format!("ssl_mode: verify-ca\nssl_root_cert: {}", not_pem.display());
-    let error =
-        Connector::new(&database(&server, &more), App::Api, Target::Pooled).expect_err("no PEM");
-    assert!(error.to_string().contains("contains no certificate"), "{error}");
 }
 
 #[tokio::test]

@@ -1,5 +1,4 @@
-//! `check` through PgBouncer in transaction mode. Needs the program `pgbouncer` in the path:
-//! `cargo test -p knm-shared --test pooler -- --ignored`.
+//! `check` through PgBouncer in transaction mode.
 
 mod support;
 
@@ -40,7 +39,7 @@ impl Pooler {
             chown(&folder, Some(uid), Some(gid)).expect("root may");
             command.uid(uid).gid(gid);
         }
-        let process = command.spawn().expect("pgbouncer is in the path");
+        let process = command.spawn().expect("pgbouncer, of the Debian package of that name");
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "pgbouncer does not start");
@@ -65,7 +64,6 @@ async fn check(server: &Server, more: &str) -> (bool, String) {
 }
 
 #[tokio::test]
-#[ignore = "needs pgbouncer"]
 async fn a_transaction_pooler_is_named_and_the_direct_server_helps() {
     let server = Server::start().await;
     let pooler = Pooler::start(&server).await;

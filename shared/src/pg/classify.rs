@@ -149,6 +149,8 @@ impl ConnectError {
         } else if reason.contains("mismatch") {
             "the certificate names another host: use a name from it in database.host, or ssl_mode \
              \"verify-ca\""
+        } else if reason.contains("expired") || reason.contains("not yet valid") {
+            "renew the server's certificate; if it is good, set the clock of this node"
         } else if reason.contains("certificate") {
             "set database.ssl_root_cert to the certificate of the CA that signed the server's"
         } else {
