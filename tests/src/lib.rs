@@ -13,19 +13,22 @@
 //! | [`ws`] | a WebSocket client that reconnects and resumes |
 //! | [`invariants`] | what must hold on every frame, and at the end |
 //! | [`scenario`] | all of it together: the world that an integration test plays in |
-//! | [`chaos`] | random faults against all of it |
+//! | [`by_hand`], [`stage`] | tasks whose every commit the test decides on, and relays alone to show them |
+//! | [`pooler`] | PgBouncer in transaction mode |
 //! | [`demo`] | the same, for a person to look at |
 
 pub mod api;
-pub mod chaos;
+pub mod by_hand;
 pub mod demo;
 pub mod invariants;
 pub mod kube_sim;
 pub mod pod;
+pub mod pooler;
 pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod scenario;
 pub mod scratch;
+pub mod stage;
 pub mod ws;

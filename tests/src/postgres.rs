@@ -11,16 +11,20 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 mod binaries;
+mod certificates;
 mod cluster;
 mod database;
 mod listener;
 mod server;
+mod standby;
 
 pub use binaries::{Binaries, Missing};
+pub use certificates::{Certificate, Certificates};
 pub use cluster::{Cluster, ClusterOptions, Shutdown};
 pub use database::{Activity, Database};
 pub use listener::Listener;
 pub use server::{Server, Sql};
+pub use standby::Standby;
 
 /// URL of a server on which tests may create databases.
 pub const SHARED: &str = "KNM_TEST_POSTGRES";
@@ -36,4 +40,16 @@ pub async fn shared_server() -> anyhow::Result<Server> {
     }
     let start = async || Cluster::start(ClusterOptions::default()).await.map(Arc::new);
     Ok(CLUSTER.get_or_try_init(start).await?.server().clone())
+}
+
+/// Gives files to the user that servers run as; the options of `setpriv` that make a program so.
+///
+/// # Errors
+/// When there is no such user.
+pub fn run_as_postgres(files: &[&std::path::Path]) -> anyhow::Result<Vec<String>> {
+    let run_as = binaries::RunAs::choose()?;
+    for file in files {
+        run_as.own(file)?;
+    }
+    Ok(run_as.setpriv())
 }

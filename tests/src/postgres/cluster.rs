@@ -12,7 +12,8 @@ use super::server::Server;
 use crate::process::{Ending, Log, Process, Spec};
 use crate::{ports, scratch};
 
-const READY: &str = "database system is ready to accept connections";
+/// Of a primary ("… accept connections") and of a standby ("… accept read-only connections").
+const READY: &str = "database system is ready to accept";
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
 
@@ -56,12 +57,12 @@ impl Shutdown {
 /// process be killed, the server gets the same signal and the janitor of [`scratch`] the folder.
 #[derive(Debug)]
 pub struct Cluster {
-    server: Server,
-    binaries: Binaries,
-    run_as: RunAs,
-    data: PathBuf,
-    log: Log,
-    process: Mutex<Option<Process>>,
+    pub(super) server: Server,
+    pub(super) binaries: Binaries,
+    pub(super) run_as: RunAs,
+    pub(super) data: PathBuf,
+    pub(super) log: Log,
+    pub(super) process: Mutex<Option<Process>>,
 }
 
 impl Cluster {
@@ -124,7 +125,7 @@ impl Cluster {
         std::fs::write(&path, whole).context("cannot write postgresql.conf")
     }
 
-    fn spec(&self, name: &str, program: &std::path::Path) -> Spec {
+    pub(super) fn spec(&self, name: &str, program: &std::path::Path) -> Spec {
         // The messages that are waited for are in English.
         Spec::with_death_signal(name, program, "QUIT", &self.run_as.setpriv()).env("LC_ALL", "C")
     }
@@ -152,6 +153,11 @@ impl Cluster {
     /// # Errors
     /// When it runs already or does not start.
     pub async fn start_again(&self) -> anyhow::Result<()> {
+        self.launch(READY).await
+    }
+
+    /// Starts the server and waits for a line of its log.
+    pub(super) async fn launch(&self, phrase: &str) -> anyhow::Result<()> {
         let mut slot = self.process.lock().await;
         if slot.as_ref().is_some_and(|p| p.status().is_none()) {
             bail!("PostgreSQL runs already");
@@ -160,7 +166,7 @@ impl Cluster {
         let spec = self.spec("postgres", &self.binaries.postgres).arg("-D").arg(&self.data);
         let process = spec.spawn(&self.log)?;
         tokio::select! {
-            ready = self.log.wait_for_after(mark, READY, START) => { ready?; }
+            ready = self.log.wait_for_after(mark, phrase, START) => { ready?; }
             ended = process.wait(START) => {
                 bail!("PostgreSQL ended ({:?})\n{}", ended?, self.log.tail(20));
             }

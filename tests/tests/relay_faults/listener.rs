@@ -1,0 +1,144 @@
+//! The LISTEN connection: terminated, black-holed, refused.
+
+use std::time::{Duration, Instant};
+
+use knm_shared::phrases;
+use knm_tests::by_hand::Tell;
+use knm_tests::proxy::{Direction, Fault, Rule, Select};
+use knm_tests::stage::Stage;
+use serde_json::Value;
+
+use crate::support::{SOON, follow, subscribed, until_mode, writing};
+
+const LISTENER: &str = "knm-relay-listener";
+const HEARTBEAT: &str = "knm_relay_listener_last_heartbeat_timestamp_seconds";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminated_listen_backend_costs_no_change() -> anyhow::Result<()> {
+    let stage = Stage::live("terminated", 1, &Value::Null).await?;
+    let mut task = stage.task(20).await?;
+    let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
+    let mut db = stage.writer().await?;
+    let log = stage.relay(0).log();
+    for _ in 0..3 {
+        task.next(&mut db, Tell::Whole).await?;
+        let mark = log.mark();
+        assert_eq!(stage.database.terminate(LISTENER).await?, 1);
+        // Committed while nobody listens: nothing but the rows can tell of it.
+        task.next(&mut db, Tell::Whole).await?;
+        let lost = log.wait_for_after(mark, phrases::LISTENER_PROBLEM, SOON).await?;
+        assert!(lost.contains("ERROR") && lost.contains("terminating connection"), "{lost}");
+        log.wait_for_after(mark, phrases::NOTIFIER_VERIFIED, SOON).await?;
+        stage.until_state(0, "live", "live").await?;
+    }
+    task.finish(&mut db, Tell::Whole).await?;
+    let seen = following.await??;
+    let one_loss = ["polling", "catching_up", "live"];
+    let kinds: Vec<&str> = seen.modes.iter().map(String::as_str).collect();
+    assert!(kinds.ends_with(&one_loss) && kinds.len() >= 6, "{kinds:?}");
+    stage.check_final(&seen.watcher, &task).await?;
+    assert_eq!(stage.relay(0).metric("knm_relay_listener_reconnects_total").await?, 3.0);
+    stage.stop().await
+}
+
+/// Bytes are taken and answered for by TCP, and go nowhere: neither end learns of it from its socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alone_a_black_holed_listener_is_found_within_ten_seconds() -> anyhow::Result<()> {
+    let stage = Stage::live("black_hole", 1, &Value::Null).await?;
+    let task = stage.task(60).await?;
+    let mut watcher = subscribed(stage.watcher(0), &task).await?;
+    let pause = Duration::from_millis(250);
+    let writing = writing(stage.writer().await?, task.clone(), pause);
+    watcher.until(SOON, |f| matches!(f, knm_tests::ws::frame::ServerFrame::Progress(_))).await?;
+    let hole = Rule::new(Select::application(LISTENER), Direction::ToClient, Fault::BlackHole);
+    stage.proxies[0].set_rules([hole]);
+    let begun = Instant::now();
+    until_mode(&mut watcher, "polling").await?;
+    let found = begun.elapsed();
+    assert!(found <= Duration::from_secs(10), "found only after {found:?}");
+    // A new attempt falls into the same hole. Meanwhile changes come by polling.
+    let following = follow(watcher, &task);
+    stage.relay(0).says(phrases::LISTENER_TIMEOUT, SOON).await?;
+    stage.proxies[0].heal().await;
+    let task = writing.await??;
+    let seen = following.await??;
+    stage.until_state(0, "live", "live").await?;
+    stage.check_final(&seen.watcher, &task).await?;
+    stage.stop().await
+}
+
+/// Nothing has to go to the server on that connection, so nothing is amiss while it cannot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_cannot_be_heard_goes_on_hearing() -> anyhow::Result<()> {
+    let stage = Stage::live("mute", 1, &Value::Null).await?;
+    let mut task = stage.task(10).await?;
+    let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
+    let hole = Rule::new(Select::application(LISTENER), Direction::ToServer, Fault::BlackHole);
+    stage.proxies[0].set_rules([hole]);
+    let mut db = stage.writer().await?;
+    for _ in 0..2 {
+        let last = stage.relay(0).metric(HEARTBEAT).await?;
+        task.next(&mut db, Tell::Whole).await?;
+        let beating = async {
+            while stage.relay(0).metric(HEARTBEAT).await? <= last {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(SOON, beating).await??;
+    }
+    task.finish(&mut db, Tell::Whole).await?;
+    let seen = following.await??;
+    assert!(seen.modes.is_empty(), "{:?}", seen.modes);
+    stage.check_final(&seen.watcher, &task).await?;
+    stage.stop().await
+}
+
+/// Only the connection that sends the heartbeats is hurt: that says nothing about the listener.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_that_cannot_be_sent_do_not_condemn_the_listener() -> anyhow::Result<()> {
+    let stage = Stage::live("unsent", 1, &Value::Null).await?;
+    let mut task = stage.task(10).await?;
+    let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
+    let pool = Select::application("knm-relay");
+    stage.proxies[0].set(pool, Fault::BlackHole);
+    let log = stage.relay(0).log();
+    let mark = log.mark();
+    let mut db = stage.writer().await?;
+    task.next(&mut db, Tell::Whole).await?;
+    log.wait_for_after(mark, "heartbeat not sent", SOON).await?;
+    task.next(&mut db, Tell::Whole).await?;
+    stage.proxies[0].heal().await;
+    task.finish(&mut db, Tell::Whole).await?;
+    let seen = following.await??;
+    assert!(seen.modes.is_empty(), "{:?}", seen.modes);
+    stage.check_final(&seen.watcher, &task).await?;
+    stage.stop().await
+}
+
+/// Every way that a TCP connection can end under the listener, one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_the_listen_connection_ends_nothing_is_lost() -> anyhow::Result<()> {
+    let stage = Stage::live("endings", 1, &Value::Null).await?;
+    let mut task = stage.task(20).await?;
+    let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
+    let mut db = stage.writer().await?;
+    let (proxy, log) = (&stage.proxies[0], stage.relay(0).log());
+    let listener = Select::application(LISTENER);
+    let endings: [&dyn Fn() -> usize; 3] =
+        [&|| proxy.cut(&listener), &|| proxy.reset(&listener), &|| {
+            proxy.half_close(&listener, Direction::ToClient)
+        }];
+    for end in endings {
+        task.next(&mut db, Tell::Whole).await?;
+        let mark = log.mark();
+        assert_eq!(end(), 1);
+        task.next(&mut db, Tell::Whole).await?;
+        log.wait_for_after(mark, phrases::LISTENER_PROBLEM, SOON).await?;
+        stage.until_state(0, "live", "live").await?;
+    }
+    task.finish(&mut db, Tell::Whole).await?;
+    let seen = following.await??;
+    stage.check_final(&seen.watcher, &task).await?;
+    stage.stop().await
+}
