@@ -98,13 +98,20 @@ impl Lease {
         }
     }
 
-    /// Time since the last confirmed renewal was sent.
-    #[must_use]
-    pub fn age(&self) -> Duration {
+    /// Time since the last confirmed renewal was sent; `None` once it is lost, and nothing renews it.
+    fn age(&self) -> Option<Duration> {
         match *self.state.borrow() {
-            State::Lost => Duration::MAX,
-            State::Valid { until } => (Moment::now().0 + (LEASE - MARGIN)).saturating_sub(until.0),
+            State::Lost => None,
+            State::Valid { until } => {
+                Some((Moment::now().0 + (LEASE - MARGIN)).saturating_sub(until.0))
+            }
         }
+    }
+
+    /// Whether a look at it every `round` has to renew it now: rather a round early than a round late.
+    #[must_use]
+    pub fn is_due(&self, round: Duration) -> bool {
+        self.age().is_some_and(|age| age + round >= HEARTBEAT)
     }
 
     /// Waits until calls may start (again).
@@ -159,6 +166,17 @@ mod tests {
         lease.renewed(ago(Duration::from_secs(10)));
         let after = lease.remaining().expect("valid");
         assert!(before - after < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_lease_is_renewed_before_its_heartbeat_is_late_and_never_once_lost() {
+        let round = Duration::from_millis(500);
+        assert!(!Lease::claimed(Moment::now()).is_due(round));
+        let old = Lease::claimed(ago(HEARTBEAT - round));
+        assert!(old.is_due(round));
+        assert!(Lease::claimed(ago(LEASE * 100)).is_due(round));
+        old.lose();
+        assert!(!old.is_due(round), "a runner that still has to stop keeps its lost lease a while");
     }
 
     #[tokio::test]

@@ -331,7 +331,8 @@ pub struct Executor {
     /// One call to Kubernetes, in seconds; below the lease.
     #[serde(deserialize_with = "duration::seconds")]
     pub request_timeout: Duration,
-    /// How long one node's operation is retried before it counts as failed, in seconds.
+    /// How long one node's operation is retried before it counts as failed, in seconds. Calls and the
+    /// pauses between them count; waiting for the database or for a lease does not.
     #[serde(deserialize_with = "duration::seconds")]
     pub retry_timeout: Duration,
     /// Nodes in one task at most.

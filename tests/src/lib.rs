@@ -15,10 +15,12 @@
 //! | [`scenario`] | all of it together: the world that an integration test plays in |
 //! | [`by_hand`], [`stage`] | tasks whose every commit the test decides on, and relays alone to show them |
 //! | [`pooler`] | PgBouncer in transaction mode |
+//! | [`chaos`] | random faults against all of it |
 //! | [`demo`] | the same, for a person to look at |
 
 pub mod api;
 pub mod by_hand;
+pub mod chaos;
 pub mod demo;
 pub mod invariants;
 pub mod kube_sim;

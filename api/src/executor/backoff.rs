@@ -1,4 +1,4 @@
-//! Pauses between the tries of one node.
+//! Pauses between the tries of one node, and when there is no other try.
 
 use std::time::Duration;
 
@@ -22,6 +22,31 @@ impl Backoff {
     }
 }
 
+/// How much longer a node is tried. Only what the cluster costs is counted, calls and pauses: a
+/// database that is away, a lease that has run out, a turn that is waited for and a process that was
+/// stopped are no reason to give a node up.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    left: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { left: timeout }
+    }
+
+    /// A failed try has cost this much, the pause after it included. False: it was the last one.
+    pub(super) fn allows(&mut self, cost: Duration) -> bool {
+        match self.left.checked_sub(cost) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +61,13 @@ mod tests {
         }
         let asked = Duration::from_secs(3);
         assert!(Backoff::default().next(Some(asked)) >= asked);
+    }
+
+    #[test]
+    fn patience_ends_when_the_tries_have_cost_as_much() {
+        let mut patience = Patience::new(Duration::from_secs(10));
+        assert!(patience.allows(Duration::from_secs(4)) && patience.allows(Duration::from_secs(6)));
+        assert!(patience.allows(Duration::ZERO));
+        assert!(!patience.allows(Duration::from_millis(1)));
     }
 }

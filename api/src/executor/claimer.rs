@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::{Executor, Slot};
 use crate::db;
 use crate::db::claim::{Claimed, Open, Seen};
-use crate::lease::{HEARTBEAT, LEASE, Lease, Moment};
+use crate::lease::{LEASE, Lease, Moment};
 use crate::tasks::Action;
 
 /// How often new requests and claimable tasks are looked for.
@@ -117,9 +117,7 @@ impl Claimer {
     /// Renews the leases that no flush has renewed lately.
     async fn renew(&self, client: &Client, held: &[Holding]) -> Result<(), RoundError> {
         let inner = &self.executor.inner;
-        // A round early rather than a round late.
-        let due: Vec<&Holding> =
-            held.iter().filter(|h| h.lease.age() + ROUND >= HEARTBEAT).collect();
+        let due: Vec<&Holding> = held.iter().filter(|h| h.lease.is_due(ROUND)).collect();
         if due.is_empty() {
             return Ok(());
         }

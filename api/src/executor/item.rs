@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Patience};
 use crate::clusters::NodeCache;
 use crate::db::claim::Item;
 use crate::k8s::{CallError, Fenced, Nodes};
@@ -118,6 +118,9 @@ struct Work<'a> {
     written: bool,
     recorded: bool,
     backoff: Backoff,
+    patience: Patience,
+    /// How long the calls of this try have taken.
+    called: Duration,
 }
 
 impl Job {
@@ -137,6 +140,8 @@ impl Job {
             before,
             item,
             backoff: Backoff::default(),
+            patience: Patience::new(self.retry_timeout),
+            called: Duration::ZERO,
         };
         match work.go().await {
             Ok((status, message)) => {
@@ -171,7 +176,8 @@ impl Work<'_> {
                 Step::Wait { why, asked } => (why, self.backoff.next(asked)),
             };
             look = Look::Cluster;
-            if self.started.elapsed() + pause > self.job.retry_timeout {
+            let cost = std::mem::take(&mut self.called) + pause;
+            if !self.patience.allows(cost) {
                 let tries = self.tries;
                 return Ok((
                     ItemStatus::Failed,
@@ -224,8 +230,11 @@ impl Work<'_> {
             let node = self.job.cache.get(&self.item.node);
             return Ok(node.ok_or(Step::AskCluster));
         }
-        let _call = self.call_permit().await?;
+        let call = self.call_permit().await?;
+        let sent = Moment::now();
         let answer = self.job.nodes.get(&self.item.node, &self.fence()).await;
+        drop(call);
+        self.count(sent);
         Ok(match answer {
             Ok(node) => Ok(Arc::new(node)),
             Err(error) => Err(self.step_of(error).await?),
@@ -237,8 +246,10 @@ impl Work<'_> {
         let version = node.metadata.resource_version.as_deref().unwrap_or_default();
         let patch = change.merge_patch(version);
         let call = self.call_permit().await?;
+        let sent = Moment::now();
         let answer = self.job.nodes.merge_patch(&self.item.node, &patch, &self.fence()).await;
         drop(call);
+        self.count(sent);
         match answer {
             Ok(_) => Ok(Step::End(ItemStatus::Succeeded, None)),
             Err(error) => {
@@ -288,6 +299,11 @@ impl Work<'_> {
             }
             CallError::NoAnswer(why) => Step::Wait { why, asked: None },
         })
+    }
+
+    /// A call that took longer than it may did so because this process was stopped.
+    fn count(&mut self, sent: Moment) {
+        self.called += sent.elapsed().min(self.job.request_timeout);
     }
 
     async fn call_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Stop> {
