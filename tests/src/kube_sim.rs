@@ -190,27 +190,17 @@ impl KubeSim {
 
     /// A kubeconfig (YAML) with one context, `kube-sim`, and no credentials.
     pub fn kubeconfig(&self) -> String {
-        self.kubeconfig_of("{}".to_owned())
+        kubeconfig(&self.url(), "{}")
     }
 
     /// The same for the user behind a token.
     pub fn kubeconfig_with_token(&self, token: &str) -> String {
-        self.kubeconfig_of(format!("{{token: {}}}", Value::from(token)))
+        self.kubeconfig_through(self.address, token)
     }
 
-    fn kubeconfig_of(&self, user: String) -> String {
-        format!(
-            "apiVersion: v1\n\
-             kind: Config\n\
-             current-context: kube-sim\n\
-             clusters:\n\
-             - name: kube-sim\n  cluster: {{server: \"{url}\"}}\n\
-             users:\n\
-             - name: kube-sim\n  user: {user}\n\
-             contexts:\n\
-             - name: kube-sim\n  context: {{cluster: kube-sim, user: kube-sim}}\n",
-            url = self.url()
-        )
+    /// The same for somebody who reaches the server through a proxy at this address.
+    pub fn kubeconfig_through(&self, address: SocketAddr, token: &str) -> String {
+        kubeconfig(&format!("http://{address}"), &format!("{{token: {}}}", Value::from(token)))
     }
 
     /// Stops and waits until every connection has ended, a few seconds at most. Idempotent.
@@ -304,4 +294,18 @@ impl KubeSim {
     pub fn clear_requests(&self) {
         self.shared.log.clear();
     }
+}
+
+fn kubeconfig(url: &str, user: &str) -> String {
+    format!(
+        "apiVersion: v1\n\
+         kind: Config\n\
+         current-context: kube-sim\n\
+         clusters:\n\
+         - name: kube-sim\n  cluster: {{server: \"{url}\"}}\n\
+         users:\n\
+         - name: kube-sim\n  user: {user}\n\
+         contexts:\n\
+         - name: kube-sim\n  context: {{cluster: kube-sim, user: kube-sim}}\n"
+    )
 }

@@ -40,6 +40,8 @@ pub struct Counts {
     pub accepted: u64,
     /// Connections open now.
     pub open: u64,
+    /// Bytes that came from clients.
+    pub from_clients: u64,
     /// Bytes that went from clients to the server.
     pub to_server: u64,
     /// Bytes that went from the server to clients.
@@ -55,6 +57,7 @@ struct Shared {
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
     traps: Traps,
     accepted: AtomicU64,
+    from_clients: AtomicU64,
     to_server: AtomicU64,
     to_client: AtomicU64,
 }
@@ -92,6 +95,7 @@ impl Proxy {
             links: Mutex::default(),
             traps: Traps::default(),
             accepted: AtomicU64::default(),
+            from_clients: AtomicU64::default(),
             to_server: AtomicU64::default(),
             to_client: AtomicU64::default(),
         });
@@ -168,10 +172,11 @@ impl Proxy {
     /// What passed.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let Shared { accepted, to_server, to_client, .. } = &*self.shared;
+        let Shared { accepted, from_clients, to_server, to_client, .. } = &*self.shared;
         Counts {
             accepted: accepted.load(Ordering::Relaxed),
             open: self.shared.links().len() as u64,
+            from_clients: from_clients.load(Ordering::Relaxed),
             to_server: to_server.load(Ordering::Relaxed),
             to_client: to_client.load(Ordering::Relaxed),
         }

@@ -15,7 +15,7 @@
 //! # }
 //! ```
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -24,16 +24,30 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::invariants::Rows;
-use crate::kube_sim::{KubeSim, SimOptions};
+use crate::kube_sim::{Authentication, KubeSim, SimOptions, User};
 use crate::pod::{Address, Pod, PodOptions};
 use crate::postgres::{Cluster, ClusterOptions, Database, shared_server};
 use crate::proxy::Proxy;
 use crate::scratch;
 use crate::ws::Watcher;
 
+mod journal;
+mod lease;
+
+pub use journal::Change;
+pub use lease::LeaseRow;
+
 /// Of the first administrator of every world.
 pub const ADMIN: &str = "admin";
 const PASSWORD: &str = "correct horse battery staple";
+
+/// The last letters of pods' names.
+const PODS: RangeInclusive<char> = 'a'..='z';
+
+/// Also the name and the token by which the cluster knows the pod.
+fn pod_name(letter: char) -> String {
+    format!("pod-{letter}")
+}
 
 /// Which server the world's database is on.
 #[derive(Debug, Clone)]
@@ -50,6 +64,7 @@ pub struct WorldBuilder {
     sim: SimOptions,
     config: Value,
     proxies: bool,
+    kube_proxies: bool,
     on: On,
 }
 
@@ -90,6 +105,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Puts a proxy between the cluster and each api: [`World::kube_proxies`].
+    #[must_use]
+    pub fn kube_proxies(mut self) -> Self {
+        self.kube_proxies = true;
+        self
+    }
+
     /// On a server of its own, which the test may stop: [`World::cluster`].
     #[must_use]
     pub fn own_cluster(mut self, options: ClusterOptions) -> Self {
@@ -111,20 +133,23 @@ impl WorldBuilder {
             }
         };
         let database = server.database(&self.name).await?;
-        let sim = KubeSim::start(self.sim).await?;
+        // The cluster's log tells the pods apart by the tokens that they come with.
+        let tokens = PODS.map(|pod| (pod_name(pod), User::cluster_admin(pod_name(pod))));
+        let authentication = Authentication::Tokens(tokens.collect());
+        let sim = KubeSim::start(SimOptions { authentication, ..self.sim }).await?;
         let folder = scratch::dir(&self.name)?;
-        let kubeconfig = folder.join("kubeconfig");
-        std::fs::write(&kubeconfig, sim.kubeconfig()).context("cannot write the kubeconfig")?;
         let mut world = World {
             pods: Vec::new(),
             api_proxies: Vec::new(),
             relay_proxies: Vec::new(),
+            kube_proxies: Vec::new(),
             sim,
             database,
             cluster,
-            kubeconfig,
+            folder,
             config: self.config,
-            proxies: self.proxies,
+            has_proxies: self.proxies,
+            has_kube_proxies: self.kube_proxies,
         };
         for _ in 0..self.pods {
             world.add_pod().await?;
@@ -143,15 +168,18 @@ pub struct World {
     pub api_proxies: Vec<Proxy>,
     /// Between the relay of a pod and PostgreSQL, with [`WorldBuilder::proxies`].
     pub relay_proxies: Vec<Proxy>,
+    /// Between the api of a pod and the cluster, with [`WorldBuilder::kube_proxies`].
+    pub kube_proxies: Vec<Proxy>,
     /// The cluster.
     pub sim: KubeSim,
     /// The database.
     pub database: Database,
     /// Its server, with [`WorldBuilder::own_cluster`].
     pub cluster: Option<Cluster>,
-    kubeconfig: PathBuf,
+    folder: PathBuf,
     config: Value,
-    proxies: bool,
+    has_proxies: bool,
+    has_kube_proxies: bool,
 }
 
 impl World {
@@ -165,6 +193,7 @@ impl World {
             sim: SimOptions { nodes: 10, ..SimOptions::default() },
             config: Value::Null,
             proxies: false,
+            kube_proxies: false,
             on: On::Shared,
         }
     }
@@ -174,11 +203,20 @@ impl World {
     /// # Errors
     /// When a proxy cannot be started.
     pub async fn pod_options(&mut self) -> anyhow::Result<PodOptions> {
-        let letter = u8::try_from(self.pods.len()).ok().and_then(|n| b'a'.checked_add(n));
-        let name = format!("pod-{}", char::from(letter.context("too many pods")?));
-        let mut options = PodOptions::new(&name, &self.kubeconfig, PASSWORD);
+        let letter = PODS.clone().nth(self.pods.len()).context("too many pods")?;
+        let name = pod_name(letter);
+        let mut cluster = self.sim.addr();
+        if self.has_kube_proxies {
+            let proxy = Proxy::start(cluster.to_string()).await?;
+            cluster = proxy.address();
+            self.kube_proxies.push(proxy);
+        }
+        let kubeconfig = self.folder.join(format!("kubeconfig-{name}"));
+        std::fs::write(&kubeconfig, self.sim.kubeconfig_through(cluster, &name))
+            .context("cannot write the kubeconfig")?;
+        let mut options = PodOptions::new(&name, &kubeconfig, PASSWORD);
         options.config = self.config.clone();
-        if self.proxies {
+        if self.has_proxies {
             let upstream =
                 format!("{}:{}", self.database.server().host(), self.database.server().port());
             for (proxies, address) in [
@@ -202,12 +240,6 @@ impl World {
         let pod = Pod::run(&self.database, &options).await?;
         self.pods.push(pod);
         Ok(self.pods.last_mut().expect("it has just been pushed"))
-    }
-
-    /// The kubeconfig file of the cluster.
-    #[must_use]
-    pub fn kubeconfig(&self) -> &std::path::Path {
-        &self.kubeconfig
     }
 
     /// The names of some nodes.

@@ -36,7 +36,9 @@ async fn sessions_are_seen_and_ended_by_name() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_restart_keeps_what_was_committed() -> anyhow::Result<()> {
     let settings = vec![("deadlock_timeout".to_owned(), "123ms".to_owned())];
-    let cluster = Cluster::start(ClusterOptions { max_connections: 20, settings }).await?;
+    let cluster =
+        Cluster::start(ClusterOptions { max_connections: 20, settings, ..Default::default() })
+            .await?;
     let database = cluster.server().database("restart").await?;
     let sql = database.connect().await?;
     sql.batch_execute("CREATE TABLE t AS SELECT 1 AS x").await?;

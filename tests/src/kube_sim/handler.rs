@@ -65,6 +65,10 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
+    fn authorization(&self) -> Option<&str> {
+        self.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())
+    }
+
     fn object(&self) -> Result<Map<String, Value>, ApiError> {
         if self.body.is_empty() {
             return Ok(Map::new());
@@ -110,11 +114,13 @@ pub(crate) async fn handle(
         Some(path) => path.name.clone(),
         None => None,
     };
+    let user = shared.authentication.user(call.authorization());
     let started = Started {
         at_micros,
         method: call.method.to_string(),
         path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
         user_agent: call.header(header::USER_AGENT).to_owned(),
+        user: user.map(|user| user.name).unwrap_or_default(),
         verb,
         resource: resource_path.map(|path| path.resource.info().plural),
         name,
@@ -174,8 +180,7 @@ fn answer(
     verb: Verb,
     outcome: &mut Outcome,
 ) -> Result<Response<SimBody>, ApiError> {
-    let credentials = call.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let user = shared.authentication.user(credentials)?;
+    let user = shared.authentication.user(call.authorization())?;
     match target {
         Target::Resource(path) => {
             auth::authorize(&user, verb, path)?;

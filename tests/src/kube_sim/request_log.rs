@@ -25,6 +25,8 @@ pub struct RequestRecord {
     pub path: String,
     /// `User-Agent`, empty without one.
     pub user_agent: String,
+    /// The user behind the token, empty for a token that nobody has.
+    pub user: String,
     /// What the request does.
     pub verb: Verb,
     /// Plural of the resource, if it is about one.
@@ -78,6 +80,7 @@ pub(crate) struct Started {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) user_agent: String,
+    pub(crate) user: String,
     pub(crate) verb: Verb,
     pub(crate) resource: Option<&'static str>,
     pub(crate) name: Option<String>,
@@ -206,6 +209,7 @@ impl From<Entry> for RequestRecord {
             method: started.method,
             path: started.path,
             user_agent: started.user_agent,
+            user: started.user,
             verb: started.verb,
             resource: started.resource.map(str::to_owned),
             name: started.name,

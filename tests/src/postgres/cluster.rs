@@ -1,6 +1,6 @@
 //! One PostgreSQL server that a test owns: started, stopped, restarted at will.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -24,11 +24,13 @@ pub struct ClusterOptions {
     pub max_connections: u32,
     /// More settings, as in `postgresql.conf`.
     pub settings: Vec<(String, String)>,
+    /// Environment variables of the server.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { max_connections: 300, settings: Vec::new() }
+        Self { max_connections: 300, settings: Vec::new(), environment: Vec::new() }
     }
 }
 
@@ -60,6 +62,7 @@ pub struct Cluster {
     pub(super) server: Server,
     pub(super) binaries: Binaries,
     pub(super) run_as: RunAs,
+    pub(super) environment: Vec<(String, String)>,
     pub(super) data: PathBuf,
     pub(super) log: Log,
     pub(super) process: Mutex<Option<Process>>,
@@ -78,7 +81,8 @@ impl Cluster {
         let password = format!("{:032x}", rand::random::<u128>());
         let server = Server::new("127.0.0.1", ports::free(), "postgres", &password);
         let log = Log::create(folder.join("postgres.log"))?;
-        let cluster = Self { server, binaries, run_as, data, log, process: Mutex::new(None) };
+        let (environment, process) = (options.environment.clone(), Mutex::new(None));
+        let cluster = Self { server, binaries, run_as, environment, data, log, process };
         cluster.init(&password).await?;
         cluster.configure(&options)?;
         cluster.start_again().await?;
@@ -125,7 +129,7 @@ impl Cluster {
         std::fs::write(&path, whole).context("cannot write postgresql.conf")
     }
 
-    pub(super) fn spec(&self, name: &str, program: &std::path::Path) -> Spec {
+    pub(super) fn spec(&self, name: &str, program: &Path) -> Spec {
         // The messages that are waited for are in English.
         Spec::with_death_signal(name, program, "QUIT", &self.run_as.setpriv()).env("LC_ALL", "C")
     }
@@ -138,7 +142,7 @@ impl Cluster {
 
     /// The data directory.
     #[must_use]
-    pub fn data(&self) -> &std::path::Path {
+    pub fn data(&self) -> &Path {
         &self.data
     }
 
@@ -163,7 +167,10 @@ impl Cluster {
             bail!("PostgreSQL runs already");
         }
         let mark = self.log.mark();
-        let spec = self.spec("postgres", &self.binaries.postgres).arg("-D").arg(&self.data);
+        // Set behind setpriv: what they do to a program must not happen to root's.
+        let variables = self.environment.iter().map(|(key, value)| format!("{key}={value}"));
+        let spec = self.spec("postgres", Path::new("/usr/bin/env")).args(variables);
+        let spec = spec.arg(&self.binaries.postgres).arg("-D").arg(&self.data);
         let process = spec.spawn(&self.log)?;
         tokio::select! {
             ready = self.log.wait_for_after(mark, phrase, START) => { ready?; }

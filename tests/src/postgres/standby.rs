@@ -65,6 +65,7 @@ impl Cluster {
                 server: Server::new(address, port, user, self.server.password()),
                 binaries: self.binaries.clone(),
                 run_as: self.run_as,
+                environment: self.environment.clone(),
                 data,
                 log,
                 process: Mutex::new(None),

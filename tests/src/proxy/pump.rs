@@ -71,6 +71,9 @@ async fn read(
             Err(_) => return link.end(Command::Reset),
             Ok(n) => chunk.truncate(n),
         }
+        if direction == Direction::ToServer {
+            shared.from_clients.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        }
         if let Some(name) = startup.as_mut().and_then(|s| s.feed(&chunk)) {
             link.name(name);
             startup = None;
