@@ -158,6 +158,12 @@ impl Ledger {
         }
     }
 
+    /// The claim that it writes under.
+    #[must_use]
+    pub fn token(&self) -> LeaseToken {
+        self.claim.token
+    }
+
     /// Notes a change; folds it with one of the same item that still waits.
     ///
     /// # Panics

@@ -230,12 +230,17 @@ impl Writer {
     fn take(&mut self, batch: &mut Batch) {
         let now = Instant::now();
         batch.silent = false;
+        let mut entries = self.progress.entries();
+        // A claim that is over has nothing to repeat, and one flush must not have two steps of a task.
+        self.apart.retain(|task, apart| {
+            entries.get(task).is_some_and(|e| e.ledger.token() == apart.step.token)
+        });
         batch
             .steps
             .extend(self.apart.values().filter(|a| a.again_at <= now).map(|a| a.step.clone()));
         let mut room = MAX_ITEMS.saturating_sub(batch.items());
         let mut bytes = MAX_BYTES;
-        for entry in self.progress.entries().values_mut() {
+        for entry in entries.values_mut() {
             if room == 0 || bytes == 0 {
                 break;
             }
@@ -367,13 +372,14 @@ impl Writer {
 
     /// Brings a step's fate to its ledger and lease.
     fn settle(&mut self, step: Step, verdict: Verdict, sent: Option<Moment>) {
-        let task = step.task;
+        let (task, token) = (step.task, step.token);
         match verdict {
             Verdict::Again => self.set_apart(step),
             _ => drop(self.apart.remove(&task)),
         }
         let mut entries = self.progress.entries();
-        let Some(entry) = entries.get_mut(&task) else {
+        // A step of an earlier claim of this process says nothing about the present one.
+        let Some(entry) = entries.get_mut(&task).filter(|e| e.ledger.token() == token) else {
             return;
         };
         match verdict {
