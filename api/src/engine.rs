@@ -43,22 +43,19 @@ impl Engine {
     ) -> Result<Self, ConnectError> {
         let progress = Progress::default();
         let limits = config.executor.clone();
-        let executor = Executor::new(
-            pool.clone(),
-            clusters.clone(),
-            limits.clone(),
-            progress.clone(),
-            metrics.clone(),
-        );
+        let executor =
+            Executor::new(clusters.clone(), limits.clone(), progress.clone(), metrics.clone());
         let writer = Writer::new(progress, executor.owner(), &config.database, metrics)?;
         let stop_writer = CancellationToken::new();
-        let claims = executor.clone();
+        let claimer = executor.claimer(&config.database)?;
         let service = Service::new(pool, clusters, limits, executor.admission());
         Ok(Self {
             service,
-            claimer: permanent("claimer", broken.clone(), async move {
-                match claims.claim_tasks().await {}
-            }),
+            claimer: permanent(
+                "claimer",
+                broken.clone(),
+                async move { match claimer.run().await {} },
+            ),
             writer: permanent("progress writer", broken, writer.run(stop_writer.clone())),
             executor,
             stop_writer,

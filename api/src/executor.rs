@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use knm_shared::config;
 use knm_shared::ids::{LeaseToken, OwnerId, Seq, TaskId};
-use knm_shared::pg::Pool;
 use knm_shared::status::{Desired, ItemStatus, TaskStatus};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +31,9 @@ mod backoff;
 mod claimer;
 mod item;
 mod runner;
+mod session;
+
+pub use claimer::Claimer;
 
 /// What a held task's runner listens to, and who it is held as.
 #[derive(Debug)]
@@ -50,7 +52,6 @@ pub struct Executor {
 
 struct Inner {
     owner: OwnerId,
-    pool: Pool,
     clusters: Clusters,
     limits: config::Executor,
     progress: Progress,
@@ -69,7 +70,6 @@ impl Executor {
     /// An executor under a fresh owner id.
     #[must_use]
     pub fn new(
-        pool: Pool,
         clusters: Clusters,
         limits: config::Executor,
         progress: Progress,
@@ -78,7 +78,6 @@ impl Executor {
         Self {
             inner: Arc::new(Inner {
                 owner: OwnerId(Uuid::new_v4()),
-                pool,
                 clusters,
                 limits,
                 progress,
@@ -137,13 +136,13 @@ impl Executor {
         self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Free places for tasks.
-    fn room(&self) -> usize {
+    /// Free places for tasks when so many are taken.
+    fn room(&self, taken: usize) -> usize {
         let most = self.inner.limits.max_concurrent_tasks as usize;
         if self.inner.stopping.is_cancelled() {
             return 0;
         }
-        most.saturating_sub(self.slots().len())
+        most.saturating_sub(taken)
     }
 
     /// Starts a runner for a task whose claim, sent at `sent`, is ours.
@@ -192,10 +191,13 @@ impl Admission {
     /// to whoever polls first.
     #[must_use]
     pub fn reserve(&self, task: TaskId) -> Option<Reservation> {
-        if self.executor.room() == 0 {
+        // Under the lock that a stop looks under: it finds this place, or this finds it stopping.
+        let mut slots = self.executor.slots();
+        if self.executor.room(slots.len()) == 0 {
             return None;
         }
-        self.executor.slots().insert(task, Slot::Reserved);
+        slots.insert(task, Slot::Reserved);
+        drop(slots);
         Some(Reservation { executor: self.executor.clone(), task, sent: Moment::now() })
     }
 }

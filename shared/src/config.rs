@@ -39,10 +39,12 @@ const RELAY_POOL: u32 = 4;
 const RELAY_LISTEN: u32 = 1;
 /// The api's progress writer.
 const API_WRITER: u32 = 1;
+/// The api's claims and renewals of leases.
+const API_LEASES: u32 = 1;
 /// Below this the api's own pool is too small to serve requests and tasks at the same time.
-const MIN_API_POOL: u32 = 4;
+const MIN_API_POOL: u32 = 3;
 /// The least that `database.max_open_conns` may be.
-pub const MIN_OPEN_CONNS: u32 = RELAY_POOL + RELAY_LISTEN + API_WRITER + MIN_API_POOL;
+pub const MIN_OPEN_CONNS: u32 = RELAY_POOL + RELAY_LISTEN + API_WRITER + API_LEASES + MIN_API_POOL;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -119,10 +121,11 @@ pub struct Database {
 }
 
 impl Database {
-    /// Connections of the api's pool: what `max_open_conns` leaves after the relay and the writer.
+    /// Connections of the api's pool: what `max_open_conns` leaves after the relay, the writer
+    /// and the leases.
     #[must_use]
     pub fn api_pool_size(&self) -> usize {
-        let others = RELAY_POOL + RELAY_LISTEN + API_WRITER;
+        let others = RELAY_POOL + RELAY_LISTEN + API_WRITER + API_LEASES;
         self.max_open_conns.saturating_sub(others).max(MIN_API_POOL) as usize
     }
 

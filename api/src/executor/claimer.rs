@@ -9,12 +9,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use knm_shared::config::Database;
 use knm_shared::ids::{LeaseToken, TaskId};
-use knm_shared::pg::Client;
+use knm_shared::pg::ConnectError;
 use knm_shared::status::Desired;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_postgres::Client;
 use tracing::{debug, info, warn};
 
+use super::session::{Session, Sessions};
 use super::{Executor, Slot};
 use crate::db;
 use crate::db::claim::{Claimed, Open, Seen};
@@ -32,7 +35,7 @@ const FIGURES: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]
-    Pool(#[from] knm_shared::pg::PoolError),
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Statement(#[from] tokio_postgres::Error),
     #[error("no answer within {ANSWER_TIMEOUT:?}")]
@@ -46,23 +49,36 @@ struct Holding {
     lease: Arc<Lease>,
 }
 
-pub(super) struct Claimer {
+/// See the module's description.
+pub struct Claimer {
     executor: Executor,
+    sessions: Sessions,
+    /// The one in use; none after a round that failed.
+    session: Option<Session>,
     /// Foreign leases and since when they have been seen as they are.
     foreign: HashMap<TaskId, (Seen, Moment)>,
     figures_at: Option<Moment>,
 }
 
 impl Executor {
-    /// Claims and renews until the process ends. Never returns.
-    pub async fn claim_tasks(&self) -> std::convert::Infallible {
-        let claimer = Claimer { executor: self.clone(), foreign: HashMap::new(), figures_at: None };
-        claimer.run().await
+    /// What claims and renews for it.
+    ///
+    /// # Errors
+    /// When the database's TLS settings cannot be used.
+    pub fn claimer(&self, database: &Database) -> Result<Claimer, ConnectError> {
+        Ok(Claimer {
+            executor: self.clone(),
+            sessions: Sessions::new(database)?,
+            session: None,
+            foreign: HashMap::new(),
+            figures_at: None,
+        })
     }
 }
 
 impl Claimer {
-    async fn run(mut self) -> std::convert::Infallible {
+    /// Claims and renews until the process ends. Never returns.
+    pub async fn run(mut self) -> std::convert::Infallible {
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failing = false;
@@ -84,16 +100,15 @@ impl Claimer {
     }
 
     async fn round(&mut self) -> Result<(), RoundError> {
-        let inner = Arc::clone(&self.executor.inner);
-        let mut client = inner.pool.get().await?;
-        let answer = self.statements(&client).await;
-        if matches!(answer, Err(RoundError::NoAnswer)) {
-            // A connection that does not answer must not go back to the pool.
-            drop(Client::take(client));
-            client = inner.pool.get().await?;
-        }
-        drop(client);
-        answer
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.sessions.open().await?,
+        };
+        self.statements(&session.client).await?;
+        // After a failure it is not used again: it may be stuck, closed, or lead to a server that takes
+        // no writes any more.
+        self.session = Some(session);
+        Ok(())
     }
 
     async fn statements(&mut self, client: &Client) -> Result<(), RoundError> {
@@ -102,7 +117,7 @@ impl Claimer {
         self.renew(client, &held).await?;
         let ids: Vec<TaskId> = held.iter().map(|h| h.task).collect();
         let clusters: Vec<String> = inner.clusters.iter().map(|c| c.name.to_string()).collect();
-        let open = answered(db::claim::poll(&***client, &ids, Action::NAMES, &clusters)).await?;
+        let open = answered(db::claim::poll(client, &ids, Action::NAMES, &clusters)).await?;
         let held: HashMap<TaskId, Holding> = held.into_iter().map(|h| (h.task, h)).collect();
         let (mine, others): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|o| held.contains_key(&o.task));
@@ -123,7 +138,7 @@ impl Claimer {
         }
         let pairs: Vec<_> = due.iter().map(|h| (h.task, h.token)).collect();
         let sent = Moment::now();
-        let renewed = answered(db::claim::heartbeat(&***client, inner.owner, &pairs)).await?;
+        let renewed = answered(db::claim::heartbeat(client, inner.owner, &pairs)).await?;
         for holding in due.iter().filter(|h| renewed.contains(&h.task)) {
             holding.lease.renewed(sent);
         }
@@ -157,7 +172,7 @@ impl Claimer {
             }
         }
         self.foreign = foreign;
-        claimable.truncate(self.executor.room());
+        claimable.truncate(self.executor.room(self.executor.slots().len()));
         claimable
     }
 
@@ -175,7 +190,7 @@ impl Claimer {
             return Ok(());
         }
         let sent = Moment::now();
-        let claimed = answered(db::claim::claim(&***client, inner.owner, &tasks)).await?;
+        let claimed = answered(db::claim::claim(client, inner.owner, &tasks)).await?;
         for claimed in claimed {
             if self.foreign.remove(&claimed.task).is_some() {
                 inner.metrics.takeovers.inc();
@@ -194,7 +209,7 @@ impl Claimer {
         sent: Moment,
     ) -> Result<(), RoundError> {
         // When this fails the task is ours and nobody works on it: the next round takes it up.
-        let items = answered(db::claim::items(&***client, claimed.task)).await?;
+        let items = answered(db::claim::items(client, claimed.task)).await?;
         self.executor.start(claimed, items, sent);
         Ok(())
     }
@@ -203,7 +218,7 @@ impl Claimer {
         if self.figures_at.is_some_and(|at| at.elapsed() < FIGURES) {
             return Ok(());
         }
-        let figures = answered(db::claim::figures(&***client)).await?;
+        let figures = answered(db::claim::figures(client)).await?;
         let metrics = &self.executor.inner.metrics;
         for status in ["queued", "running", "paused"] {
             let n = figures.open.iter().find(|(s, _)| s == status).map_or(0, |(_, n)| *n);

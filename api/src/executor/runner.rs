@@ -146,7 +146,7 @@ impl Runner {
         prepared: usize,
     ) -> Option<(Vec<Left>, Option<Halt>)> {
         let stopping = self.executor.inner.stopping.clone();
-        let mut why = self.asked();
+        let mut why = self.asked().or(stopping.is_cancelled().then_some(Halt::HandBack));
         let mut left = Vec::new();
         let mut workers = JoinSet::new();
         loop {
@@ -161,7 +161,10 @@ impl Runner {
                 workers.spawn(async move { (item.ordinal, job.run(item).await) }.in_current_span());
             }
             if workers.is_empty() {
-                left.extend(todo.iter().map(|i| Left { ordinal: i.ordinal, in_doubt: false }));
+                // A former holder may have written after it had recorded what was there before.
+                let untouched =
+                    |i: &Item| Left { ordinal: i.ordinal, in_doubt: i.before.is_some() };
+                left.extend(todo.iter().map(untouched));
                 return Some((left, why));
             }
             tokio::select! {
@@ -222,9 +225,10 @@ impl Runner {
     async fn give_up(self, todo: VecDeque<Item>, why: String) {
         let progress = &self.executor.inner.progress;
         for item in todo {
+            let doubt = item.before.is_some().then_some("; the change may have been made");
             let failed = ItemUpdate {
                 status: Some(ItemStatus::Failed),
-                message: Some(why.clone()),
+                message: Some(format!("{why}{}", doubt.unwrap_or_default())),
                 ..ItemUpdate::default()
             };
             let _ = progress.record(self.claimed.task, item.ordinal, failed);

@@ -103,7 +103,7 @@ impl<'a> Validation<'a> {
             "database.max_open_conns",
             format!(
                 "must be from {MIN_OPEN_CONNS} to 10000: of a pod's connections the relay takes 5, \
-                 the progress writer 1, and requests and tasks need some too"
+                 the progress writer and the leases 1 each, and requests need some too"
             ),
         );
         if db.max_idle_conns > db.max_open_conns {

@@ -25,6 +25,8 @@ pub enum App {
     Api,
     /// The api's progress writer.
     ApiWriter,
+    /// The api's claims and renewals of leases.
+    ApiLeases,
     /// The relay's pool, its heartbeats included.
     Relay,
     /// The relay's LISTEN.
@@ -40,6 +42,7 @@ impl App {
         match self {
             Self::Api => "knm-api",
             Self::ApiWriter => "knm-api-writer",
+            Self::ApiLeases => "knm-api-leases",
             Self::Relay => "knm-relay",
             Self::RelayListener => "knm-relay-listener",
             Self::Check => "knm-check",

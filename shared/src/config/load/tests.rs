@@ -79,7 +79,7 @@ progress:
     let db = &loaded.config.database;
     assert_eq!(db.host, "postgres-service.default.svc.cluster.local");
     assert_eq!(db.password.expose(), "${not} $$expanded");
-    assert_eq!((db.api_pool_size(), db.relay_pool_size()), (19, 4));
+    assert_eq!((db.api_pool_size(), db.relay_pool_size()), (18, 4));
     assert_eq!(loaded.config.progress.poll_interval.as_secs(), 10);
     assert_eq!(loaded.warnings, Vec::<String>::new());
     assert_eq!(loaded.sha.len(), 64);
@@ -169,7 +169,7 @@ config.yaml:5: database.database: must be text, found a number; put it in double
 config.yaml:6: database.passwrod: unknown key; did you mean "password"?
 config.yaml:7: database.password: must be text, found a number; put it in double quotes
 config.yaml:8: database.ssl_mode: must be one of disable, prefer, require, verify-ca, verify-full, found "requier"; did you mean "require"?
-config.yaml:9: database.max_open_conns: must be from 10 to 10000: of a pod's connections the relay takes 5, the progress writer 1, and requests and tasks need some too
+config.yaml:9: database.max_open_conns: must be from 10 to 10000: of a pod's connections the relay takes 5, the progress writer and the leases 1 each, and requests need some too
 config.yaml:10: database.max_lifetime: environment variable LIFETIME is not set; set it, or write $${LIFETIME} if the value is meant literally
 config.yaml:11: progres: unknown key; did you mean "progress"?
 config.yaml:14: progress.enable_database: false is not supported: without the database no replica would see another's progress, nor finish its tasks; remove the key or set it to true
