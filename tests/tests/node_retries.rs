@@ -16,7 +16,8 @@ const LONG: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn a_database_that_is_away_for_longer_than_the_retry_timeout_fails_no_node()
 -> anyhow::Result<()> {
-    let config = json!({"executor": {"retry_timeout": RETRY.as_secs()}});
+    let seconds = RETRY.as_secs();
+    let config = json!({"executor": {"retry_timeout": seconds, "request_timeout": seconds}});
     let world = World::new("retries").nodes(3).proxies().config(config).start().await?;
     let api = world.sign_in(0).await?;
     let conflict = kube_sim::Fault::patch_status("*", 409).when(When::First(1)).per_object();
