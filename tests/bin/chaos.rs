@@ -82,7 +82,7 @@ async fn main() -> ExitCode {
     scratch::close();
     match ended {
         Ok(report) => {
-            print!("{report}0 violations\n");
+            println!("{report}0 violations");
             ExitCode::SUCCESS
         }
         Err(error) => {

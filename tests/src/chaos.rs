@@ -204,6 +204,7 @@ impl Run {
             let slot = Slot {
                 number,
                 seed: self.options.seed,
+                nodes: self.options.nodes,
                 stage: Arc::clone(&self.stage),
                 token: self.token.clone(),
                 board: Arc::clone(&self.board),

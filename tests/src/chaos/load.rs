@@ -58,6 +58,8 @@ impl Board {
 pub(super) struct Slot {
     pub(super) number: usize,
     pub(super) seed: u64,
+    /// In each task, always the same ones.
+    pub(super) nodes: usize,
     pub(super) stage: Arc<Stage>,
     pub(super) token: String,
     pub(super) board: Arc<Board>,
@@ -71,6 +73,8 @@ impl Slot {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut rng = StdRng::seed_from_u64(self.seed ^ (0x510_7000 + self.number as u64));
         let mut nodes = self.stage.sim.node_names();
+        nodes.shuffle(&mut rng);
+        nodes.truncate(self.nodes);
         let key = format!("chaos.example.com/slot-{}", self.number);
         let mut value = None;
         for round in 1.. {
@@ -92,6 +96,7 @@ impl Slot {
                 .await
                 .with_context(|| format!("task {task}, {key}={wanted}"))?;
             self.tally.add("tasks", 1);
+            self.tally.expect_writes(&nodes);
         }
         Ok(())
     }

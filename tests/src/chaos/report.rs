@@ -1,6 +1,6 @@
 //! The figures of a run, and the rules that they have to keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -35,8 +35,9 @@ pub struct Report {
     pub changes: u64,
     /// Writes that changed a node.
     pub effective_writes: u64,
-    /// Nodes that were not written once for every task: name and number of writes.
-    pub miswritten: Vec<(String, u64)>,
+    /// Nodes that were not written once for every task that has them: name, writes that there were,
+    /// writes that there must be.
+    pub miswritten: Vec<(String, [u64; 2])>,
     /// Clients that came to their end.
     pub clients: u64,
     /// Final pictures that were compared with the rows.
@@ -52,9 +53,14 @@ impl Report {
         tally: &Tally,
         summary: &RequestSummary,
     ) -> Self {
-        let tasks = tally.sum("tasks");
         let writes = &summary.effective_writes;
-        let wrong = writes.iter().filter(|(_, n)| **n != tasks);
+        let expected = tally.expected_writes();
+        let wrong = writes.keys().chain(expected.keys()).collect::<BTreeSet<_>>().into_iter();
+        let wrong = wrong
+            .map(|node| {
+                (node.clone(), [writes, &expected].map(|m| m.get(node).copied().unwrap_or(0)))
+            })
+            .filter(|(_, [is, must])| is != must);
         let mut others: Vec<_> =
             ["connections", "frames", "snapshots", "resumes", "submissions repeated"]
                 .map(|what| (what, tally.sum(what)))
@@ -66,13 +72,13 @@ impl Report {
             options: options.clone(),
             took,
             faults: tally.faults(),
-            tasks,
+            tasks: tally.sum("tasks"),
             items: tally.sum("items"),
             steps: tally.sum("steps"),
             flushes: tally.counter("knm_api_flush_seconds_count"),
             changes: tally.counter("knm_api_flush_items_sum"),
             effective_writes: writes.values().sum(),
-            miswritten: wrong.map(|(name, n)| (name.clone(), *n)).collect(),
+            miswritten: wrong.collect(),
             clients: tally.sum("clients"),
             pictures: tally.sum("pictures"),
             others,
@@ -95,9 +101,8 @@ impl Report {
     pub(super) fn check(&self, verdict: &Verdict) {
         if !self.miswritten.is_empty() {
             verdict.violated(format!(
-                "{} nodes were not written once for each of {} tasks: {:?}",
+                "{} nodes were not written once for each of their tasks: {:?}",
                 self.miswritten.len(),
-                self.tasks,
                 &self.miswritten[..self.miswritten.len().min(5)]
             ));
         }

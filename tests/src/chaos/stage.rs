@@ -16,6 +16,9 @@ use crate::proxy::Proxy;
 use crate::scenario::ADMIN;
 
 const PASSWORD: &str = "correct horse battery staple";
+/// So many times the nodes of one task has the cluster: tasks meet at a node often, not always.
+const CLUSTER: usize = 4;
+
 /// What a request to Kubernetes takes at least, and up to so much longer. Faults find every task in
 /// the middle of its work, and changes come fast enough to fill the flushes.
 const LATENCY_MS: [u64; 2] = [20, 60];
@@ -72,7 +75,7 @@ impl Stage {
         let database = cluster.server().database("chaos").await?;
         let [latency, jitter] = LATENCY_MS.map(std::time::Duration::from_millis);
         let sim = KubeSim::start(SimOptions {
-            nodes: options.nodes,
+            nodes: options.nodes * CLUSTER,
             seed: options.seed,
             latency,
             jitter,

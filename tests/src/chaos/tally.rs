@@ -48,6 +48,7 @@ struct Inner {
     counters: BTreeMap<(&'static str, usize), Carried>,
     faults: BTreeMap<&'static str, u64>,
     sums: BTreeMap<&'static str, u64>,
+    writes: BTreeMap<String, u64>,
 }
 
 /// All figures of a run.
@@ -102,6 +103,19 @@ impl Tally {
     /// Adds to a figure.
     pub(super) fn add(&self, what: &'static str, n: u64) {
         *self.lock().sums.entry(what).or_default() += n;
+    }
+
+    /// A completed task has to have written to each of these once.
+    pub(super) fn expect_writes(&self, nodes: &[String]) {
+        let mut inner = self.lock();
+        for node in nodes {
+            *inner.writes.entry(node.clone()).or_default() += 1;
+        }
+    }
+
+    /// How many writes each node has to have seen.
+    pub(super) fn expected_writes(&self) -> BTreeMap<String, u64> {
+        self.lock().writes.clone()
     }
 
     /// A figure.
