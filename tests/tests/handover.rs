@@ -40,6 +40,17 @@ async fn holder(world: &World, task: TaskId) -> anyhow::Result<Option<Uuid>> {
     world.database.value(sql, &[&task.0]).await
 }
 
+/// Waits until `before` holds the task no longer.
+async fn given_up(world: &World, task: TaskId, before: Option<Uuid>) -> anyhow::Result<()> {
+    let waiting = async {
+        while holder(world, task).await? == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(SOON, waiting).await.context("the task is not handed back")?
+}
+
 /// Waits until somebody else than `before` holds the task; says how long that took.
 async fn new_holder(
     world: &World,
@@ -75,7 +86,7 @@ async fn finish(world: &World, task: TaskId, mut watcher: Watcher) -> anyhow::Re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_other_pod_finishes_what_a_killed_one_began() -> anyhow::Result<()> {
+async fn alone_the_other_pod_finishes_what_a_killed_one_began() -> anyhow::Result<()> {
     let (mut world, task, watcher) = under_way("sigkill").await?;
     let before = holder(&world, task).await?;
     assert!(before.is_some());
@@ -87,11 +98,12 @@ async fn the_other_pod_finishes_what_a_killed_one_began() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_that_is_told_to_stop_hands_its_task_back() -> anyhow::Result<()> {
+async fn alone_a_pod_that_is_told_to_stop_hands_its_task_back() -> anyhow::Result<()> {
     let (mut world, task, watcher) = under_way("sigterm").await?;
     let before = holder(&world, task).await?;
     let api = world.pods[1].api.process()?;
     api.signal(Signal::TERM)?;
+    given_up(&world, task, before).await?;
     let took = new_holder(&world, task, before, HAND_BACK).await?;
     let status = api.wait(SOON).await?;
     assert!(status.success(), "it ended with {status}, {took:?} after which the task was taken");
