@@ -1,6 +1,6 @@
 //! The one configuration file that both containers of a pod read.
 //!
-//! Read once at start and validated whole, before anything binds or connects: [`load`] reports every
+//! Read once at start and validated whole, before anything binds or connects: [`load()`] reports every
 //! fault it finds, each with the key and the line. The structs here are what the rest of the code
 //! sees; they hold only values that have passed validation.
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use knm_shared::ids::TaskId;
 use knm_shared::status::TaskStatus;
 use knm_tests::api::{Api, label_task};
-use knm_tests::kube_sim::{Fault as KubeFault, FaultAction};
+use knm_tests::kube_sim::{Fault as KubeFault, FaultAction, Verb};
 use knm_tests::proxy::{Direction, Fault, Rule, Select};
 use knm_tests::scenario::{LeaseRow, World};
 use knm_tests::ws::Watcher;
@@ -140,6 +140,53 @@ async fn the_successor_does_not_take_what_came_in_between_for_the_past() -> anyh
     assert_eq!(label_now(&world).as_deref(), Some("new"));
     let expected = (Some(json!({KEY: "old"})), Some(json!({KEY: "new"})));
     assert_eq!(undo(&world, task).await?, expected);
+    Ok(())
+}
+
+/// The second pod's memory is behind, and it hands the node back before it has written to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_recorded_and_never_written_does_not_bind_the_successor() -> anyhow::Result<()> {
+    let Stage { mut world, api, mut watcher } = stage("undo_handed_back").await?;
+    world.kube_proxies[1].set_rules([Rule::new(
+        Select::All,
+        Direction::ToClient,
+        Fault::BlackHole,
+    )]);
+    let nodes = [NODE, "node-0002"];
+    for node in nodes {
+        let patch = json!({"metadata": {"labels": {KEY: "newer"}}});
+        world.sim.change_node(node, patch.as_object().context("an object")?.clone())?;
+    }
+    let mut body = label_task(&nodes.map(String::from), KEY, "new");
+    body["options"] = json!({"concurrency": 1});
+    let task = api.submit(&body).await?;
+    watcher.subscribe(task).await?;
+    // One node occupies the only call, which never ends; the other one is prepared meanwhile.
+    let sql = "SELECT count(*) FROM progress_items WHERE task_id = $1 AND before IS NOT NULL";
+    let prepared = async {
+        loop {
+            let called = world
+                .sim
+                .requests()
+                .into_iter()
+                .find(|r| r.verb == Verb::Patch && r.user.starts_with("pod-"));
+            if let Some(called) = called.and_then(|r| r.name)
+                && world.database.value::<i64>(sql, &[&task.0]).await? == 2
+            {
+                return anyhow::Ok(called);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let called = tokio::time::timeout(SOON, prepared).await.context("nothing is prepared")??;
+    let idle = nodes.into_iter().find(|n| *n != called).context("one of the two")?;
+    world.pods[1].api.stop(rustix::process::Signal::TERM, SOON).await?;
+    watcher.until_all_complete(SOON).await?;
+    let rows = world.check_final(&watcher, task).await?;
+    assert_eq!(rows.status, TaskStatus::Completed);
+    let sql = "SELECT before FROM progress_items WHERE task_id = $1 AND node = $2";
+    let before: Option<Value> = world.database.value(sql, &[&task.0, &idle]).await?;
+    assert_eq!(before, Some(json!({KEY: "newer"})));
     Ok(())
 }
 

@@ -259,12 +259,20 @@ impl Work<'_> {
         }
     }
 
-    /// Makes the past durable before it is changed: what a takeover finds is never replaced, and keys
-    /// that come into play later are added to it.
+    /// Makes the past durable before it is changed.
+    ///
+    /// What an earlier holder has recorded is never replaced: it may have made its change, and what
+    /// stands there now came later. What this holder has recorded is, although a call without an answer
+    /// may have made the change: a moment later it is likelier that memory was behind when it was
+    /// looked at, and then the call cannot have had an effect.
     async fn remember(&mut self, change: &Change) -> Result<(), Stop> {
-        let mut before = change.before.clone();
+        let mut before = Map::new();
         if let (Some(known), true) = (&self.before, self.written) {
             before.extend(known.clone());
+        }
+        before.extend(change.before.clone());
+        if let Some(Value::Object(inherited)) = &self.item.before {
+            before.extend(inherited.clone());
         }
         if self.recorded && self.before.as_ref() == Some(&before) {
             return Ok(());
@@ -360,6 +368,7 @@ impl Work<'_> {
         self.job.metrics.item_duration.with_label_values(&[action]).observe(seconds);
     }
 
+    /// A node that was certainly not written to has no past that the next holder would have to keep.
     fn back_to_pending(&mut self) {
         if !self.recorded {
             return;
@@ -367,6 +376,7 @@ impl Work<'_> {
         let update = ItemUpdate {
             status: Some(ItemStatus::Pending),
             attempts: self.attempts(),
+            before: (!self.written).then_some(Value::Null),
             ..ItemUpdate::default()
         };
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);
