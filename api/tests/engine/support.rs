@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const SCHEMA: &str = include_str!("../../migrations/V1__tasks_and_users.sql");
-const USER: UserId = UserId(Uuid::from_u128(1));
+pub(crate) const USER: UserId = UserId(Uuid::from_u128(1));
 
 pub(crate) struct Bench {
     pub(crate) database: Database,
@@ -74,18 +74,7 @@ impl Bench {
 
     /// A task of `n` items, stored under the writer's lease and opened.
     pub(crate) async fn task(&self, n: usize) -> TaskId {
-        let task = NewTask {
-            id: TaskId(Uuid::now_v7()),
-            user: USER,
-            cluster: "default".into(),
-            action: "label",
-            params: serde_json::json!({}),
-            options: serde_json::json!({}),
-            reason: String::new(),
-            nodes: (0..n).map(|i| format!("node-{i:04}")).collect(),
-            uids: (0..n).map(|i| format!("uid-{i}")).collect(),
-            idempotency: None,
-        };
+        let task = new_task(n);
         let sent = Moment::now();
         db::tasks::insert(&*self.sql as &tokio_postgres::Client, &task, Some(self.owner))
             .await
@@ -199,6 +188,22 @@ impl Bench {
             .await
             .expect("the writer ends when nothing is left")
             .expect("and does not panic");
+    }
+}
+
+/// A task of `n` items, not stored yet.
+pub(crate) fn new_task(n: usize) -> NewTask {
+    NewTask {
+        id: TaskId(Uuid::now_v7()),
+        user: USER,
+        cluster: "default".into(),
+        action: "label",
+        params: serde_json::json!({}),
+        options: serde_json::json!({}),
+        reason: String::new(),
+        nodes: (0..n).map(|i| format!("node-{i:04}")).collect(),
+        uids: (0..n).map(|i| format!("uid-{i}")).collect(),
+        idempotency: None,
     }
 }
 
