@@ -1,4 +1,4 @@
-//! Relays without apis: the world of a test that decides on every commit itself, see [`by_hand`].
+//! Relays without apis: the world of a test that decides on every commit itself, see [`crate::by_hand`].
 
 use std::time::Duration;
 

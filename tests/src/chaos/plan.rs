@@ -27,7 +27,7 @@ pub struct Step {
 /// All faults of a run. Within a lane one comes after the other; lanes run side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// One lane, or with `overlap` one for each [`Lane`].
+    /// One lane, or with `overlap` one for each lane.
     pub lanes: Vec<Vec<Step>>,
 }
 
