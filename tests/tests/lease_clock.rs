@@ -6,6 +6,7 @@ use std::time::Duration;
 use knm_shared::ids::TaskId;
 use knm_shared::status::{ItemStatus, TaskStatus};
 use knm_tests::api::label_task;
+use knm_tests::kube_sim::{Fault, Verb};
 use knm_tests::postgres::FakeClock;
 use knm_tests::scenario::{LeaseRow, World};
 use knm_tests::ws::Watcher;
@@ -26,8 +27,9 @@ async fn under_way(
     latency: Duration,
 ) -> anyhow::Result<(World, FakeClock, TaskId, Watcher, LeaseRow)> {
     let clock = FakeClock::new()?;
-    let builder = World::new(name).pods(2).nodes(nodes).latency(latency);
-    let world = builder.own_cluster(clock.options()).start().await?;
+    let world = World::new(name).pods(2).nodes(nodes).own_cluster(clock.options()).start().await?;
+    let slow = Fault { verbs: vec![Verb::Patch], ..Fault::latency(latency) };
+    world.sim.add_fault(slow);
     let api = world.sign_in(1).await?;
     let mut watcher = world.watcher(0).await?;
     let mut body = label_task(&world.nodes(0..nodes), "example.com/a", "b");
@@ -63,10 +65,11 @@ async fn finish(world: &World, task: TaskId, mut watcher: Watcher) -> anyhow::Re
     Ok(())
 }
 
-/// The task goes on for more than a lease after the step, so that whoever wanted to could take it.
+/// The task goes on for more than a lease after the step, so that whoever wanted to could take it; and
+/// seconds pass between two renewals, in which the lease is an hour old or an hour ahead.
 async fn a_living_holder_keeps_its_task(name: &str, seconds: i64) -> anyhow::Result<()> {
-    let latency = Duration::from_millis(500);
-    let (world, clock, task, watcher, before) = under_way(name, 46, latency).await?;
+    let latency = Duration::from_secs(5);
+    let (world, clock, task, watcher, before) = under_way(name, 5, latency).await?;
     step(&world, &clock, seconds).await?;
     finish(&world, task, watcher).await?;
     let after = world.lease(task).await?;

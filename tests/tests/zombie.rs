@@ -77,16 +77,21 @@ async fn written_since_the_takeover(world: &World, task: TaskId) -> anyhow::Resu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_holder_that_goes_on_after_the_takeover_changes_nothing() -> anyhow::Result<()> {
-    let UnderWay { world, task, mut watcher, before } = under_way(World::new("sigstop")).await?;
+    let UnderWay { world, task, mut watcher, before } =
+        under_way(World::new("sigstop").proxies()).await?;
     let zombie = &world.pods[1].api;
     zombie.process()?.pause()?;
     let stopped_at = now_micros();
     let (taken, _) = world.until_taken_over(task, &before, TAKEOVER).await?;
     // In the midst of its successor's work, which is when a write would do harm.
     world.until_lease(task, SOON, |row| row.done >= taken.done + 3).await?;
+    // Nobody can tell it what has happened: it must know from the clock alone.
+    world.api_proxies[1].set(Select::All, Fault::BlackHole);
     let mark = zombie.log().mark();
     let woken_at = now_micros();
     zombie.process()?.resume()?;
+    zombie.log().wait_for_after(mark, "no claims, no renewals", SOON).await?;
+    world.api_proxies[1].heal().await;
     zombie.log().wait_for_after(mark, "the lease was lost", SOON).await?;
     finish(&world, task, &mut watcher).await?;
     let written = written_since_the_takeover(&world, task).await?;

@@ -1,19 +1,22 @@
-//! The last flush of a holder whose lease has run out against the claim of its successor.
+//! What a holder had still to say when its claim was over, against the claim after it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use knm_api::db;
 use knm_api::db::claim::{Claimed, Item, Seen};
-use knm_api::progress::{Batch, Step};
+use knm_api::lease::{Lease, Moment};
+use knm_api::progress::{Batch, Claim, Step};
 use knm_shared::ids::{LeaseToken, OwnerId, Seq, TaskId};
 use knm_shared::status::ItemStatus::{Pending, Running, Succeeded};
 use knm_shared::status::{Counts, TaskStatus};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::{Bench, USER, new_task, update};
+use crate::support::{Bench, USER, done, new_task, update};
 
 const ROUNDS: usize = 400;
+const SOON: Duration = Duration::from_secs(20);
 
 /// Stores a task of one item under a lease of `owner` that has run out; what a poll sees of it.
 async fn forsaken(sql: &Client, owner: OwnerId) -> (TaskId, Seen) {
@@ -91,4 +94,71 @@ async fn a_successor_sees_the_last_flush_of_its_predecessor_or_there_is_none() {
     }
     assert!(stored > 0 && claimed > 0, "no race: {stored} flushes, {claimed} claims");
     bench.stop().await;
+}
+
+/// A step waits for a row that somebody has locked; by the time it is free, this process holds the task
+/// under another claim.
+#[tokio::test]
+async fn a_step_of_an_earlier_claim_takes_nothing_from_the_present_one() {
+    let bench = Bench::start().await;
+    let task = bench.task(1).await;
+    done(&bench, task, 0, Running).await;
+    let seq = Seq(bench.row(task).await.seq);
+    let session = bench.database.connect().await.expect("connects");
+    session.batch_execute("BEGIN").await.expect("begins");
+    let next = "UPDATE progress_tasks SET lease_token = 2 WHERE id = $1";
+    session.execute(next, &[&task.0]).await.expect("locks");
+    let retries = bench.metrics.flush_retries.with_label_values(&["locked"]);
+    let lost = bench.progress.record(task, 0, update(Succeeded));
+    let waits = async {
+        while retries.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, waits).await.expect("the step waits");
+    // Locked all the time: by the second from the moment on that the first lets go.
+    let second = bench.database.connect().await.expect("connects");
+    second.batch_execute("BEGIN").await.expect("begins");
+    let lock = "SELECT FROM progress_tasks WHERE id = $1 FOR UPDATE";
+    let lock = async { second.query(lock, &[&task.0]).await };
+    let commit = async {
+        until_waiting(&session).await;
+        bench.progress.close(task);
+        session.batch_execute("COMMIT").await.expect("commits");
+    };
+    let (locked, ()) = tokio::join!(lock, commit);
+    locked.expect("locks");
+    lost.durable().await.expect_err("its claim is over");
+    let lease = Arc::new(Lease::claimed(Moment::now()));
+    let claim = Claim {
+        task,
+        user: USER,
+        token: LeaseToken(2),
+        seq,
+        status: TaskStatus::Running,
+        items: vec![Running],
+    };
+    bench.progress.open(claim, Arc::clone(&lease));
+    // Nothing tells that a step is not tried again: this is ten times the longest pause between tries.
+    let taken = tokio::time::timeout(Duration::from_millis(750), lease.lost()).await;
+    assert!(taken.is_err(), "the earlier step took the lease away");
+    let present = bench.progress.record(task, 0, update(Succeeded));
+    second.batch_execute("ROLLBACK").await.expect("unlocks");
+    present.durable().await.expect("stored");
+    assert_eq!(bench.row(task).await.counts.succeeded, 1);
+    bench.stop().await;
+}
+
+/// Until a session waits for a lock that this one holds.
+async fn until_waiting(holder: &Client) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+    let waits = async {
+        while holder.query_one(waiting, &[]).await.expect("reads").get::<_, i64>(0) == 0 {
+            // Within a transaction this view is read once, unless it is told otherwise.
+            holder.batch_execute("SELECT pg_stat_clear_snapshot()").await.expect("clears");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, waits).await.expect("somebody waits");
 }

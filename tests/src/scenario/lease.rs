@@ -76,7 +76,8 @@ impl World {
         }
     }
 
-    /// Waits until somebody else than the holder in `before` has claimed the task.
+    /// Waits until somebody else than the holder in `before` has claimed the task; by now it may have
+    /// been ended, too.
     ///
     /// # Errors
     /// After `limit`.
@@ -86,8 +87,7 @@ impl World {
         before: &LeaseRow,
         limit: Duration,
     ) -> anyhow::Result<(LeaseRow, Duration)> {
-        self.until_lease(task, limit, |now| now.owner.is_some() && now.owner != before.owner)
-            .await
-            .context("nobody takes the task over")
+        let taken = |now: &LeaseRow| now.token > before.token && now.owner != before.owner;
+        self.until_lease(task, limit, taken).await.context("nobody takes the task over")
     }
 }
