@@ -76,6 +76,11 @@ impl Stage {
         &self.pods[number].relay
     }
 
+    /// All of them.
+    pub fn relays(&self) -> impl Iterator<Item = &Container> {
+        self.pods.iter().map(|pod| &pod.relay)
+    }
+
     /// A relay, to be stopped and started.
     #[must_use]
     pub fn relay_mut(&mut self, number: usize) -> &mut Container {

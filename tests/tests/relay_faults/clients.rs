@@ -12,7 +12,7 @@ use knm_tests::ws::frame::{ClientFrame, ServerFrame};
 use knm_tests::ws::{Connection, Message};
 use serde_json::Value;
 
-use crate::support::{SOON, follow, subscribed, writing};
+use crate::support::{SOON, follow, known_writer, subscribed, writing};
 
 /// Half a MiB a step: more than all buffers on the way hold after a dozen or two.
 async fn rewrite(db: &mut knm_tests::postgres::Sql, task: &mut Task, n: u32) -> anyhow::Result<()> {
@@ -32,7 +32,7 @@ async fn a_slow_client_gets_fewer_and_larger_steps_and_slows_nobody() -> anyhow:
     let slow = follow(slow, &task);
     let mut fast = subscribed(stage.watcher(0), &task).await?;
     road.set_rules([Rule::new(Select::All, Direction::ToClient, Fault::BlackHole)]);
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     for n in 0..STEPS {
         rewrite(&mut db, &mut task, n).await?;
         // The fast one has each step before the next is written.
@@ -60,7 +60,7 @@ async fn alone_a_client_that_takes_nothing_for_a_minute_is_closed() -> anyhow::R
     let stuck = subscribed(stage.watcher_at(road.address().to_string()), &task).await?;
     let stuck = follow(stuck, &task);
     road.set_rules([Rule::new(Select::All, Direction::ToClient, Fault::BlackHole)]);
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     for n in 0..40 {
         rewrite(&mut db, &mut task, n).await?;
     }
@@ -82,7 +82,7 @@ async fn when_a_relay_is_killed_its_clients_resume_at_another() -> anyhow::Resul
     let mut stage = Stage::live("killed", 2, &Value::Null).await?;
     let task = stage.task(40).await?;
     let mut watcher = subscribed(stage.watcher(0), &task).await?;
-    let writing = writing(stage.writer().await?, task.clone(), Duration::from_millis(50));
+    let writing = writing(known_writer(&stage).await?, task.clone(), Duration::from_millis(50));
     for (from, to) in [(0, 1), (1, 0)] {
         let before = watcher.checker().picture(task.id()).map_or(0, |p| p.seq());
         let on = |f: &ServerFrame| matches!(f, ServerFrame::Progress(d) if d.seq >= before + 5);
@@ -129,7 +129,7 @@ async fn answer_to(stage: &Stage, task: TaskId, cursor: &str) -> anyhow::Result<
 async fn a_cursor_of_another_epoch_or_ahead_of_the_row_gets_a_snapshot() -> anyhow::Result<()> {
     let stage = Stage::live("cursors", 1, &Value::Null).await?;
     let mut task = stage.task(5).await?;
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     task.next(&mut db, Tell::Whole).await?;
     let watcher = subscribed(stage.watcher(0), &task).await?;
     let picture = watcher.checker().picture(task.id()).expect("subscribed").clone();

@@ -6,9 +6,10 @@ use knm_shared::phrases;
 use knm_tests::by_hand::Tell;
 use knm_tests::proxy::{Direction, Fault, Rule, Select};
 use knm_tests::stage::Stage;
-use serde_json::Value;
+use knm_tests::ws::frame::ServerFrame;
+use serde_json::{Value, json};
 
-use crate::support::{SOON, follow, subscribed, until_mode, writing};
+use crate::support::{SOON, follow, known_writer, subscribed, until_mode, writing};
 
 const LISTENER: &str = "knm-relay-listener";
 const HEARTBEAT: &str = "knm_relay_listener_last_heartbeat_timestamp_seconds";
@@ -18,7 +19,7 @@ async fn a_terminated_listen_backend_costs_no_change() -> anyhow::Result<()> {
     let stage = Stage::live("terminated", 1, &Value::Null).await?;
     let mut task = stage.task(20).await?;
     let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     let log = stage.relay(0).log();
     for _ in 0..3 {
         task.next(&mut db, Tell::Whole).await?;
@@ -48,8 +49,8 @@ async fn alone_a_black_holed_listener_is_found_within_ten_seconds() -> anyhow::R
     let task = stage.task(60).await?;
     let mut watcher = subscribed(stage.watcher(0), &task).await?;
     let pause = Duration::from_millis(250);
-    let writing = writing(stage.writer().await?, task.clone(), pause);
-    watcher.until(SOON, |f| matches!(f, knm_tests::ws::frame::ServerFrame::Progress(_))).await?;
+    let writing = writing(known_writer(&stage).await?, task.clone(), pause);
+    watcher.until(SOON, |f| matches!(f, ServerFrame::Progress(_))).await?;
     let hole = Rule::new(Select::application(LISTENER), Direction::ToClient, Fault::BlackHole);
     stage.proxies[0].set_rules([hole]);
     let begun = Instant::now();
@@ -75,7 +76,7 @@ async fn a_listener_that_cannot_be_heard_goes_on_hearing() -> anyhow::Result<()>
     let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
     let hole = Rule::new(Select::application(LISTENER), Direction::ToServer, Fault::BlackHole);
     stage.proxies[0].set_rules([hole]);
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     for _ in 0..2 {
         let last = stage.relay(0).metric(HEARTBEAT).await?;
         task.next(&mut db, Tell::Whole).await?;
@@ -100,11 +101,11 @@ async fn heartbeats_that_cannot_be_sent_do_not_condemn_the_listener() -> anyhow:
     let stage = Stage::live("unsent", 1, &Value::Null).await?;
     let mut task = stage.task(10).await?;
     let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
+    let mut db = known_writer(&stage).await?;
     let pool = Select::application("knm-relay");
     stage.proxies[0].set(pool, Fault::BlackHole);
     let log = stage.relay(0).log();
     let mark = log.mark();
-    let mut db = stage.writer().await?;
     task.next(&mut db, Tell::Whole).await?;
     log.wait_for_after(mark, "heartbeat not sent", SOON).await?;
     task.next(&mut db, Tell::Whole).await?;
@@ -122,7 +123,7 @@ async fn however_the_listen_connection_ends_nothing_is_lost() -> anyhow::Result<
     let stage = Stage::live("endings", 1, &Value::Null).await?;
     let mut task = stage.task(20).await?;
     let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     let (proxy, log) = (&stage.proxies[0], stage.relay(0).log());
     let listener = Select::application(LISTENER);
     let endings: [&dyn Fn() -> usize; 3] =
@@ -140,5 +141,37 @@ async fn however_the_listen_connection_ends_nothing_is_lost() -> anyhow::Result<
     task.finish(&mut db, Tell::Whole).await?;
     let seen = following.await??;
     stage.check_final(&seen.watcher, &task).await?;
+    stage.stop().await
+}
+
+/// Polling is too slow to see it and the next audit too far away: coming back to life has to tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_committed_while_nobody_listened_comes_with_the_reconnect() -> anyhow::Result<()> {
+    let config = json!({"progress": {"poll_interval": 300_000}});
+    let stage = Stage::live("reconnect", 1, &config).await?;
+    let mut task = stage.task(3).await?;
+    let mut db = known_writer(&stage).await?;
+    let mut watcher = subscribed(stage.watcher(0), &task).await?;
+    while task.steps_left() > 1 {
+        task.next(&mut db, Tell::Whole).await?;
+    }
+    stage.proxies[0].refuse_new().await;
+    assert_eq!(stage.proxies[0].cut(&Select::application(LISTENER)), 1);
+    until_mode(&mut watcher, "polling").await?;
+    // Losing the listener leads to one poll at once; after two attempts in vain it has long been.
+    let failing = async {
+        while stage.state(0).await?["connect_failures"].as_u64().is_none_or(|n| n < 3) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(SOON, failing).await??;
+    task.next(&mut db, Tell::Whole).await?;
+    stage.proxies[0].accept_new().await;
+    until_mode(&mut watcher, "catching_up").await?;
+    let back = Instant::now();
+    watcher.until_all_complete(SOON).await?;
+    assert!(back.elapsed() < Duration::from_secs(20), "by an audit: {:?}", back.elapsed());
+    stage.check_final(&watcher, &task).await?;
     stage.stop().await
 }

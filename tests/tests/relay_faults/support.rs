@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use knm_tests::by_hand::{Task, Tell};
 use knm_tests::postgres::Sql;
+use knm_tests::stage::Stage;
 use knm_tests::ws::frame::ServerFrame;
 use knm_tests::ws::{Event, Watcher};
 use tokio::task::JoinHandle;
@@ -71,4 +72,24 @@ pub(crate) fn writing(
         }
         Ok(task)
     })
+}
+
+/// A session of the writer's whose notifications every relay takes at their word: it has been heard
+/// of by a heartbeat. Those of a new session lead to reads.
+pub(crate) async fn known_writer(stage: &Stage) -> anyhow::Result<Sql> {
+    const TAKEN: &str = "knm_relay_notifications_total{result=\"ok\"}";
+    let mut db = stage.writer().await?;
+    let mut spare = stage.task(10_000).await?;
+    for relay in stage.relays() {
+        let before = relay.metric(TAKEN).await?;
+        let taken = async {
+            while relay.metric(TAKEN).await? <= before {
+                spare.next(&mut db, Tell::Whole).await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(SOON, taken).await.context("the writer stays a stranger")??;
+    }
+    Ok(db)
 }

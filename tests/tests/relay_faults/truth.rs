@@ -19,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::support::{SOON, follow, subscribed};
+use crate::support::{SOON, follow, known_writer, subscribed};
 
 const TOLD: [Tell; 4] = [Tell::Whole, Tell::Whole, Tell::Head, Tell::Nothing];
 
@@ -28,7 +28,7 @@ const TOLD: [Tell; 4] = [Tell::Whole, Tell::Whole, Tell::Head, Tell::Nothing];
 async fn watched_from_every_moment(stage: &Stage, seed: u64) -> anyhow::Result<()> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut task = stage.task(6).await?;
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(stage).await?;
     let mut following = Vec::new();
     let mut come = async |task: &Task| -> anyhow::Result<()> {
         let mut watcher = stage.watcher(0);
@@ -76,7 +76,7 @@ async fn from_every_moment_of_a_task_clients_come_to_the_same_picture() -> anyho
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_between_the_snapshot_and_its_arrival_follows_it() -> anyhow::Result<()> {
     let stage = Stage::live("between", 1, &Value::Null).await?;
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     for tell in [Tell::Whole, Tell::Head] {
         let mut task = stage.task(5).await?;
         let mut watcher = stage.watcher(0);
@@ -117,7 +117,7 @@ async fn a_commit_between_the_snapshot_and_its_arrival_follows_it() -> anyhow::R
 async fn an_end_that_nobody_told_of_is_found_by_the_audit() -> anyhow::Result<()> {
     let stage = Stage::live("audit", 1, &Value::Null).await?;
     let mut task = stage.task(3).await?;
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
     while task.steps_left() > 1 {
         task.next(&mut db, Tell::Whole).await?;
@@ -171,7 +171,7 @@ async fn next_step(watcher: &mut Watcher) -> anyhow::Result<Delta> {
 async fn what_others_say_on_the_channel_reaches_no_client() -> anyhow::Result<()> {
     let stage = Stage::live("forged", 1, &Value::Null).await?;
     let mut task = stage.task(20).await?;
-    let mut db = stage.writer().await?;
+    let mut db = known_writer(&stage).await?;
     let stranger = stage.stranger().await?;
     let mut watcher = subscribed(stage.watcher(0), &task).await?;
     task.next(&mut db, Tell::Whole).await?;
