@@ -191,7 +191,8 @@ impl Relay {
                     "listener"
                 });
             }
-            let clients_stop = shutdown.child_token();
+            // Not before readiness has ended: whoever is sent away must not be sent back here.
+            let clients_stop = CancellationToken::new();
             let clients =
                 tokio::spawn(self.server.serve(self.server_socket, GRACE, clients_stop.clone()));
             self.started.open();

@@ -79,3 +79,19 @@ fn interval(progress: &Progress) -> Duration {
 pub fn first_mode(state: ListenerState, progress: &Progress) -> Mode {
     sync::polling(state, None, interval(progress))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polling_mode_reads_often_and_the_fallback_as_often_as_configured() {
+        let every = |notify_type, ms| {
+            let poll_interval = Duration::from_millis(ms);
+            interval(&Progress { notify_type, poll_interval, ..Progress::default() })
+        };
+        assert_eq!(every(NotifyType::Postgres, 10_000), Duration::from_secs(10));
+        assert_eq!(every(NotifyType::Polling, 10_000), POLLING_INTERVAL);
+        assert_eq!(every(NotifyType::Polling, 100), Duration::from_millis(100));
+    }
+}

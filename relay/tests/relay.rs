@@ -252,6 +252,59 @@ async fn only_the_signed_in_get_in_and_only_for_as_long() {
     relay.stop().await;
 }
 
+/// What a role that may only connect says of sessions leads to a look at the rows, and no further.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_of_a_strangers_counts_as_far_as_the_rows_confirm_it() {
+    let postgres = Postgres::with_schema().await;
+    let db = postgres.client().await;
+    db.batch_execute("CREATE ROLE stranger LOGIN").await.expect("a role");
+    let stranger = postgres.client_as("stranger").await;
+    let (user, other) = (User::sign_in(&db).await, User::sign_in(&db).await);
+    let relay = Running::live(postgres.port).await;
+    let mut client = Client::connect(relay.addresses.server, &user.token).await;
+    let mut ended = Client::connect(relay.addresses.server, &other.token).await;
+    // Its end was not told.
+    db.execute("DELETE FROM sessions WHERE id = $1", &[&other.session]).await.expect("deleted");
+    for forged in [Revocation::Session(user.session), Revocation::User(user.id)] {
+        let forged = serde_json::to_string(&forged).expect("JSON");
+        let notify = "SELECT pg_notify($1, $2)";
+        stranger.execute(notify, &[&REVOKED_CHANNEL, &forged]).await.expect("notify");
+    }
+    assert_eq!(ended.closed().await, 4401, "the rows have been looked at");
+    client.subscribe(Uuid::new_v4(), None).await;
+    assert_eq!(client.until("error").await["code"], "unknown_task");
+    relay.stop().await;
+}
+
+/// Each of these commits would otherwise stay unknown until the next audit, half a minute later.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_used_leads_to_the_rows() {
+    let postgres = Postgres::with_schema().await;
+    let mut db = postgres.client().await;
+    db.batch_execute("CREATE ROLE stranger LOGIN").await.expect("a role");
+    let stranger = postgres.client_as("stranger").await;
+    let user = User::sign_in(&db).await;
+    let mut task = Task::create(&db, &user, 2).await;
+    let relay = Running::live(postgres.port).await;
+    let mut client = Client::connect(relay.addresses.server, &user.token).await;
+    client.subscribe(task.id, None).await;
+    client.until("snapshot").await;
+    let notify = "SELECT pg_notify($1, $2)";
+    let another_version = format!("{{\"v\":9,\"task\":\"{}\"}}", task.id);
+    for useless in ["not even JSON", another_version.as_str()] {
+        task.flush(&mut db, TaskRunning, &[(0, Working, None)], Tell::Nothing).await;
+        db.execute(notify, &[&CHANNEL, &useless]).await.expect("notify");
+        assert_eq!(client.until("progress").await["seq"], task.seq, "{useless}");
+    }
+    // In form, but of a sender who is not known to be one of us.
+    task.flush(&mut db, TaskRunning, &[(1, Working, None)], Tell::Nothing).await;
+    let lie = task.lie(Failed).encode();
+    stranger.execute(notify, &[&CHANNEL, &lie]).await.expect("notify");
+    let progress = client.until("progress").await;
+    assert_eq!(progress["items"], json!([{"ordinal": 1, "status": "running"}]));
+    relay.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_answered_and_then_ends() {
     use futures_util::SinkExt;
@@ -313,11 +366,23 @@ async fn a_users_list_follows_their_tasks() {
     let mut db = postgres.client().await;
     let user = User::sign_in(&db).await;
     let old = Task::create(&db, &user, 1).await;
+    let mut ended = Vec::new();
+    for _ in 0..102 {
+        ended.push(Task::create(&db, &user, 1).await.id);
+    }
+    let end = "UPDATE progress_tasks SET status = 'completed', completed_at = now() WHERE id <> $1";
+    db.execute(end, &[&old.id.0]).await.expect("ends");
+    let stranger = User::sign_in(&db).await;
+    Task::create(&db, &stranger, 1).await;
     let relay = Running::live(postgres.port).await;
     let mut client = Client::connect(relay.addresses.server, &user.token).await;
     client.say(json!({"type": "watch_tasks"})).await;
     let list = client.until("tasks").await;
-    assert_eq!((&list["full"], &list["tasks"][0]["id"]), (&json!(true), &json!(old.id)));
+    // The unfinished one, however old, and the newest hundred.
+    let listed: Vec<_> =
+        list["tasks"].as_array().expect("tasks").iter().map(|t| &t["id"]).collect();
+    let wanted: Vec<_> = [old.id].iter().chain(&ended[2..]).map(|id| json!(id)).collect();
+    assert_eq!((&list["full"], listed), (&json!(true), wanted.iter().collect()));
 
     let mut task = Task::create(&db, &user, 2).await;
     task.flush(&mut db, TaskRunning, &[(0, Working, None)], Tell::Whole).await;
@@ -336,10 +401,23 @@ async fn a_stopping_relay_says_goodbye() {
     let db = postgres.client().await;
     let user = User::sign_in(&db).await;
     let relay = Running::live(postgres.port).await;
-    let mut client = Client::connect(relay.addresses.server, &user.token).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(Client::connect(relay.addresses.server, &user.token).await);
+    }
     relay.begin_stop();
-    let goodbye = client.until("goodbye").await;
-    assert!(goodbye["reconnect_after_ms"].as_u64().is_some());
-    assert_eq!(client.closed().await, 1012);
+    let mut hints = std::collections::BTreeSet::new();
+    for client in &mut clients {
+        let goodbye = client.until("goodbye").await;
+        let hint = goodbye["reconnect_after_ms"].as_u64().expect("a time");
+        assert!((250..5_000).contains(&hint), "{hint}");
+        hints.insert(hint);
+        // Nobody who is sent away is sent back here.
+        assert_eq!(get(relay.addresses.admin, "/readyz").await.0, 503);
+    }
+    assert!(hints.len() > 1, "all of them are to come back at once: {hints:?}");
+    for client in &mut clients {
+        assert_eq!(client.closed().await, 1012);
+    }
     relay.stop().await;
 }

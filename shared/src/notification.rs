@@ -313,6 +313,13 @@ mod tests {
     }
 
     #[test]
+    fn a_new_field_of_a_later_release_changes_nothing() {
+        let n = sample(None);
+        let payload = n.encode().replace("{\"ts\"", "{\"new\":{\"x\":[1]},\"ts\"");
+        assert_eq!(Notification::decode(&payload), Ok(n));
+    }
+
+    #[test]
     fn foreign_payloads_are_refused() {
         let backwards = sample(None).encode().replace("\"prev\":4", "\"prev\":5");
         for bad in ["", "hello", "{}", "[]", "null", "{\"v\":1}", backwards.as_str()] {

@@ -1,5 +1,5 @@
-//! Looks now and then whether the sessions behind open connections are still good: for those that
-//! expire, and for revocations that were not heard.
+//! Looks whether the sessions behind open connections are still good: now and then, for those that expire
+//! and for revocations that were not heard; at once when a revocation was heard from somebody unknown.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,16 +11,23 @@ use super::Feed;
 use crate::protocol::CloseReason;
 
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Suspicions lead to one check in this time, however many there are.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
+            () = feed.hub.suspected() => {}
         }
+        let checked = async {
+            recheck(&feed).await;
+            tokio::time::sleep(PAUSE).await;
+        };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = recheck(&feed) => {}
+            () = checked => {}
         }
     }
 }
@@ -39,6 +46,9 @@ async fn recheck(feed: &Feed) {
             });
         }),
         // Connections that were good stay: cutting everybody off helps nobody.
-        Err(error) => tracing::debug!(%error, "sessions not checked"),
+        Err(error) => {
+            tracing::debug!(%error, "sessions not checked; it is repeated");
+            feed.hub.suspect();
+        }
     }
 }

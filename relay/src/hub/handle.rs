@@ -13,13 +13,19 @@ pub struct HubHandle {
     hub: Arc<Mutex<Hub>>,
     stirred: Arc<Notify>,
     doubts: Arc<Notify>,
+    suspicions: Arc<Notify>,
 }
 
 impl HubHandle {
     /// Shares a hub.
     #[must_use]
     pub fn new(hub: Hub) -> Self {
-        Self { hub: Arc::new(Mutex::new(hub)), stirred: Arc::default(), doubts: Arc::default() }
+        Self {
+            hub: Arc::new(Mutex::new(hub)),
+            stirred: Arc::default(),
+            doubts: Arc::default(),
+            suspicions: Arc::default(),
+        }
     }
 
     /// One transition.
@@ -53,5 +59,15 @@ impl HubHandle {
     /// Waits for a doubt. Several since the last call are one.
     pub async fn doubted(&self) {
         self.doubts.notified().await;
+    }
+
+    /// Somebody says that a session has ended: all of them are to be compared with the rows.
+    pub fn suspect(&self) {
+        self.suspicions.notify_one();
+    }
+
+    /// Waits for a suspicion. Several since the last call are one.
+    pub async fn suspected(&self) {
+        self.suspicions.notified().await;
     }
 }

@@ -90,9 +90,17 @@ impl Forward {
     }
 
     /// A payload of the revocation channel.
-    pub(super) fn revoked(&self, payload: &str) {
+    pub(super) fn revoked(&self, payload: &str, sender: SenderId) {
         match serde_json::from_str::<Revocation>(payload) {
-            Ok(revocation) => self.hub.with(|hub| hub.revoke(revocation)),
+            Ok(revocation) if self.ours.contains(&sender) => {
+                self.hub.with(|hub| hub.revoke(revocation));
+            }
+            Ok(revocation) => {
+                self.metrics.unconfirmed.inc();
+                self.stranger.notify_one();
+                tracing::debug!(?revocation, sender, "sender not known yet; checking the sessions");
+                self.hub.suspect();
+            }
             Err(error) => {
                 self.metrics.unparseable.inc();
                 tracing::debug!(%error, "unparseable revocation");

@@ -199,9 +199,9 @@ impl Taker<'_> {
     fn notification(&mut self, forward: &mut Forward, note: &Notification) {
         match note.channel() {
             CHANNEL => forward.progress(note.payload(), note.process_id()),
-            REVOKED_CHANNEL => forward.revoked(note.payload()),
+            REVOKED_CHANNEL => forward.revoked(note.payload(), note.process_id()),
             channel if channel == self.channel => {
-                // Anyone may NOTIFY: a number that was never sent is nobody's heartbeat.
+                // Nobody else knows the channel's name; what is no number is nobody's heartbeat.
                 if let Ok(beat) = note.payload().parse::<BeatId>() {
                     *self.heard = (*self.heard).max(beat);
                 }

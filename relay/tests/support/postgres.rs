@@ -73,7 +73,12 @@ impl Postgres {
 
     /// A connection whose other half runs until it is dropped.
     pub async fn client(&self) -> tokio_postgres::Client {
-        let url = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port);
+        self.client_as("postgres").await
+    }
+
+    /// The same as another role.
+    pub async fn client_as(&self, role: &str) -> tokio_postgres::Client {
+        let url = format!("host=127.0.0.1 port={} user={role} dbname=postgres", self.port);
         let (client, connection) =
             tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("connects");
         tokio::spawn(connection);

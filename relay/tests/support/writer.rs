@@ -79,6 +79,23 @@ impl Task {
         Self { id, user: user.id, seq: 1, status, items: vec![ItemStatus::Pending; items] }
     }
 
+    /// A lie about the step to the present number: that every item came to this.
+    pub fn lie(&self, status: ItemStatus) -> Notification {
+        let item = |ordinal| ItemChange { ordinal, status, message: None };
+        let items = self.items.len();
+        Notification {
+            task: self.id,
+            user: self.user,
+            prev: Seq(self.seq - 1),
+            seq: Seq(self.seq),
+            published_us: 0,
+            status: TaskStatus::Running,
+            counts: Counts::of(&vec![status; items]),
+            error: None,
+            items: Some((0..u32::try_from(items).expect("few")).map(item).collect()),
+        }
+    }
+
     /// One flush: rows and notification in one commit.
     pub async fn flush(
         &mut self,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::model::{Row, View, database, user};
 use super::world::{connect, hub};
 use crate::hub::{ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Refused};
-use crate::protocol::{CloseReason, ErrorCode};
+use crate::protocol::{CloseReason, ErrorCode, ItemRow};
 
 /// Carries out every read that the hub wants; how many.
 fn read_all(hub: &mut Hub, row: &Row) -> usize {
@@ -288,6 +288,62 @@ fn a_list_is_told_whole_once_and_then_by_its_changes() {
     hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
     let told = frames(&mut hub, id);
     assert!(told.len() <= 1, "at most the row's own time: {told:?}");
+}
+
+#[test]
+fn whoever_comes_later_gets_the_list_whole() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let first = connect(&mut hub);
+    hub.watch_tasks(first);
+    let jobs = hub.take_lists();
+    hub.list_done(
+        &jobs[0],
+        database(1),
+        vec![row.found(Seq(0)).head, Row::new(1).found(Seq(0)).head],
+    );
+    assert_eq!(frames(&mut hub, first).len(), 1);
+    hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
+    let jobs = hub.take_lists();
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    let told = frames(&mut hub, first);
+    assert!(matches!(&told[..], [Frame::List { full: false, heads }] if heads.len() == 1));
+
+    let second = connect(&mut hub);
+    hub.watch_tasks(second);
+    let told = frames(&mut hub, second);
+    assert!(matches!(&told[..], [Frame::List { full: true, heads }]
+        if heads.len() == 2 && heads[0].seq == Seq(2)));
+    assert!(hub.take_lists().is_empty(), "what is known needs no read");
+}
+
+#[test]
+fn a_step_waits_for_the_last_page_of_a_snapshot() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let id = connect(&mut hub);
+    hub.subscribe(id, row.id, None).expect("few");
+    let job = hub.take_read().expect("a read");
+    let mut found = row.found(Seq(0));
+    let item = found.items[0].clone();
+    let many = (0..2_500).map(|ordinal| ItemRow { ordinal, ..item.clone() });
+    found.items = many.collect();
+    hub.read_done(job, database(1), Some(found));
+    for page in 0..3 {
+        hub.notify(&row.step(&[(page, ItemStatus::Running)], false));
+        let Next::Frame(Frame::Page { answer, page: told }) = hub.next(id) else {
+            panic!("page {page} comes before any step");
+        };
+        assert_eq!((told, answer.seq(), answer.pages()), (page, Seq(1), 3));
+    }
+    let steps = frames(&mut hub, id);
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|frame| match frame {
+            Frame::Step { step, .. } => (step.prev.0, step.seq.0),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(steps, [(1, 2), (2, 3), (3, 4)]);
+    assert_eq!(read_all(&mut hub, &row), 0);
 }
 
 #[test]
