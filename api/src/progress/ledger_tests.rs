@@ -81,6 +81,26 @@ fn the_end_travels_with_the_last_step_and_not_before() {
 }
 
 #[test]
+fn a_step_has_so_many_bytes_at_most_but_always_one_item() {
+    let mut l = ledger(4);
+    let large = || ItemUpdate {
+        before: Some(serde_json::json!({"k": "v".repeat(900)})),
+        ..update(Running)
+    };
+    for ordinal in 0..4 {
+        drop(record(&mut l, ordinal, large()));
+    }
+    let mut taken = Vec::new();
+    for most in [2_500, 1, 2_500] {
+        let step = l.take(2_000, most).expect("due");
+        taken.push(step.items.len());
+        assert!(step.items.len() == 1 || step.weight() <= most);
+        l.settle(Verdict::Committed);
+    }
+    assert_eq!(taken, [2, 1, 1]);
+}
+
+#[test]
 fn what_comes_while_a_step_is_in_flight_waits_for_the_next() {
     let mut l = ledger(1);
     drop(record(&mut l, 0, update(Running)));

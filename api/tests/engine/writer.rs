@@ -7,7 +7,7 @@ use knm_api::progress::{End, ItemUpdate, NotStored};
 use knm_shared::notification::Notification;
 use knm_shared::status::ItemStatus::{Failed, Running, Succeeded};
 use knm_shared::status::{ItemStatus, TaskStatus};
-use knm_tests::proxy::{Select, Swallow};
+use knm_tests::proxy::{Direction, Fault, Rule, Select, Swallow};
 
 #[tokio::test]
 async fn a_task_from_claim_to_end_is_stored_and_announced_step_by_step() {
@@ -68,6 +68,26 @@ async fn a_flush_carries_two_thousand_items_at_most() {
     assert_eq!(row.counts.succeeded, 5_000);
     assert!(row.seq - seq >= 3, "5,000 items take at least three flushes");
     assert!(row.seq - seq <= 4, "and no more than one besides: {}", row.seq - seq);
+    bench.stop().await;
+}
+
+/// Each of them has more than 1 KiB to say: 2,000 would be twice what a flush may carry.
+#[tokio::test]
+async fn a_flush_carries_a_mebibyte_at_most() {
+    let bench = Bench::start().await;
+    let task = bench.task(2_000).await;
+    done(&bench, task, 0, Running).await;
+    let seq = bench.row(task).await.seq;
+    let said = || ItemUpdate { message: Some("x".repeat(1_000)), ..update(Failed) };
+    let receipts: Vec<_> = (0..2_000).map(|o| bench.progress.record(task, o, said())).collect();
+    for receipt in receipts {
+        receipt.durable().await.expect("stored");
+    }
+    let sizes = "SELECT max(n) FROM (SELECT sum(octet_length(message)) AS n FROM progress_items
+                 WHERE task_id = $1 AND seq > $2 GROUP BY seq) of_a_flush";
+    let largest: i64 = bench.database.value(sizes, &[&task.0, &seq]).await.expect("reads");
+    assert!(largest <= 1 << 20, "{largest} bytes");
+    assert!(bench.row(task).await.seq - seq >= 2);
     bench.stop().await;
 }
 
@@ -240,24 +260,111 @@ async fn a_database_that_lost_commits_is_told_everything_since_the_claim() {
     bench.stop().await;
 }
 
+/// Either half of the fencing pair is enough: after a failover that lost a claim, the next claim of
+/// somebody else has the same token.
 #[tokio::test]
 async fn a_lease_that_was_taken_lets_nothing_through() {
     let bench = Bench::start().await;
+    for taken in [
+        "lease_owner = gen_random_uuid()",
+        "lease_token = 9",
+        "lease_owner = gen_random_uuid(), lease_token = 9",
+        "lease_owner = NULL, lease_expires_at = NULL",
+    ] {
+        let task = bench.task(2).await;
+        done(&bench, task, 0, Running).await;
+        let seq = bench.row(task).await.seq;
+        bench.execute(&format!("UPDATE progress_tasks SET {taken} WHERE id = '{task}'")).await;
+        let lost = bench.progress.record(task, 0, update(Succeeded)).durable().await;
+        assert!(matches!(lost, Err(NotStored::Lost(_))), "{taken}: {lost:?}");
+        assert_eq!(bench.row(task).await.seq, seq, "{taken}");
+        let status: String = bench.item(task, 0, "status").await;
+        assert_eq!(status, ItemStatus::Running.as_str(), "{taken}");
+        assert!(bench.lease(task).is_lost(), "{taken}");
+    }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_flush_renews_the_leases_that_it_touches() {
+    let bench = Bench::start().await;
     let task = bench.task(2).await;
     done(&bench, task, 0, Running).await;
-    let seq = bench.row(task).await.seq;
     bench
         .execute(&format!(
-            "UPDATE progress_tasks SET lease_owner = gen_random_uuid(), lease_token = 9
-             WHERE id = '{task}'"
+            "UPDATE progress_tasks SET lease_expires_at = clock_timestamp() WHERE id = '{task}'"
         ))
         .await;
-    let lost = bench.progress.record(task, 0, update(Succeeded)).durable().await;
-    assert!(matches!(lost, Err(NotStored::Lost(_))), "{lost:?}");
-    assert_eq!(bench.row(task).await.seq, seq);
-    let status: String = bench.item(task, 0, "status").await;
-    assert_eq!(status, ItemStatus::Running.as_str());
-    assert!(bench.lease(task).is_lost());
+    done(&bench, task, 1, Running).await;
+    let left = "SELECT extract(epoch FROM lease_expires_at - clock_timestamp())::float8
+                FROM progress_tasks WHERE id = $1";
+    let left: f64 = bench.database.value(left, &[&task.0]).await.expect("reads");
+    assert!(left > 5.0, "{left} s");
+    bench.stop().await;
+}
+
+/// What gathers while a flush is in flight goes with the next: one commit, however many tasks, and one
+/// notification for each of them.
+#[tokio::test]
+async fn what_gathers_during_a_flush_is_one_commit_with_a_notification_for_each_task() {
+    const TASKS: usize = 30;
+    let bench = Bench::start().await;
+    let mut tasks = Vec::new();
+    for _ in 0..TASKS {
+        let task = bench.task(3).await;
+        done(&bench, task, 0, Running).await;
+        tasks.push(task);
+    }
+    // The answer to this one takes as long as the others need to gather.
+    let slow = bench.task(1).await;
+    done(&bench, slow, 0, Running).await;
+    let writer = Select::application("knm-api-writer");
+    let hole = Rule::new(writer, Direction::ToClient, Fault::BlackHole);
+    bench.proxy.set_rules([hole]);
+    let in_flight = bench.progress.record(slow, 0, update(Succeeded));
+    bench.until(slow, |row| row.counts.succeeded == 1).await;
+    let mut listener = bench.listen().await;
+    let mut receipts = Vec::new();
+    for task in &tasks {
+        receipts.extend((0..3).map(|o| bench.progress.record(*task, o, update(Succeeded))));
+    }
+    bench.proxy.heal().await;
+    in_flight.durable().await.expect("stored");
+    for receipt in receipts {
+        receipt.durable().await.expect("stored");
+    }
+    let ids: Vec<_> = tasks.iter().map(|t| t.0).collect();
+    let commits = "SELECT count(DISTINCT xmin::text) FROM progress_tasks WHERE id = ANY ($1)";
+    assert_eq!(bench.database.value::<i64>(commits, &[&ids]).await.expect("counts"), 1);
+    bench.execute("NOTIFY progress_update, 'mark'").await;
+    let mut told = std::collections::BTreeSet::new();
+    loop {
+        let payload = listener.next().await;
+        if payload == "mark" {
+            break;
+        }
+        let note = Notification::decode(&payload).expect("ours");
+        assert_eq!(note.items.as_ref().map(Vec::len), Some(3), "{payload}");
+        assert!(told.insert(note.task), "{payload}: a second one");
+    }
+    assert_eq!(told, tasks.into_iter().collect());
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_lost_to_the_last_step_is_no_lost_lease() {
+    let bench = Bench::start().await;
+    let task = bench.task(1).await;
+    done(&bench, task, 0, Running).await;
+    let select = Select::application("knm-api-writer");
+    let mut sprung = bench.proxy.swallow(Swallow::answer_to(select, &task.to_string()));
+    let _ = bench.progress.record(task, 0, update(Succeeded));
+    let end = End::Finished { status: TaskStatus::Completed, error: None };
+    let ended = bench.progress.end(task, end);
+    sprung.wait().await;
+    ended.durable().await.expect("known to be stored");
+    assert!(!bench.lease(task).is_lost());
+    assert_eq!(bench.row(task).await.status, "completed");
     bench.stop().await;
 }
 

@@ -166,3 +166,64 @@ async fn what_waiting_may_cure_is_told_apart() {
     let error = run(&nobody, false).await.expect_err("nobody is there");
     assert!(matches!(error, MigrateError::Connect(_)) && error.is_transient(), "{error}");
 }
+
+/// Somebody uses a table that the migration needs: it gives up soon, and may be tried again.
+#[tokio::test]
+async fn a_table_in_use_is_not_waited_for_as_whoever_came_next_would_wait_too() {
+    let (database, settings) = empty().await;
+    run(&settings, false).await.expect("migrates");
+    let user = database.connect().await.expect("connects");
+    let lock = "BEGIN; LOCK TABLE refinery_schema_history";
+    user.batch_execute(lock).await.expect("locks");
+    let error = run(&settings, false).await.expect_err("gives up");
+    assert!(matches!(error, MigrateError::TableLocked(_)) && error.is_transient(), "{error}");
+    user.batch_execute("ROLLBACK").await.expect("unlocks");
+    run(&settings, false).await.expect("goes on");
+}
+
+/// Updates of the hot columns stay heap-only: no index holds one of them, and pages have room.
+#[tokio::test]
+async fn no_index_is_in_the_way_of_a_flush() {
+    let (database, settings) = empty().await;
+    run(&settings, false).await.expect("migrates");
+    let hot = "SELECT count(*) FROM pg_index x
+               JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
+               WHERE x.indrelid = ANY (ARRAY['progress_tasks', 'progress_items']::regclass[])
+                 AND a.attname = ANY (ARRAY['seq', 'updated_at', 'lease_expires_at', 'status',
+                                            'lease_owner', 'lease_token', 'desired'])";
+    assert_eq!(database.value::<i64>(hot, &[]).await.expect("counts"), 0);
+    let of_items = "SELECT array_agg(indexrelid::regclass::text) FROM pg_index
+                    WHERE indrelid = 'progress_items'::regclass";
+    let of_items: Vec<String> = database.value(of_items, &[]).await.expect("a list");
+    assert_eq!(of_items, ["progress_items_pkey"]);
+    let room = "SELECT array_agg(option ORDER BY relname) FROM pg_class, unnest(reloptions) option
+                WHERE relname LIKE 'progress\\_%' AND option LIKE 'fillfactor%'";
+    let room: Vec<String> = database.value(room, &[]).await.expect("a list");
+    assert_eq!(room, ["fillfactor=60", "fillfactor=50"]);
+    let claims = "SELECT pg_get_indexdef('progress_tasks_open'::regclass)";
+    let claims: String = database.value(claims, &[]).await.expect("a definition");
+    assert!(claims.ends_with("(created_at) WHERE (completed_at IS NULL)"), "{claims}");
+}
+
+/// As the operator's guide has it.
+#[tokio::test]
+async fn the_guides_question_about_failures_is_answered() {
+    let (database, settings) = empty().await;
+    run(&settings, false).await.expect("migrates");
+    sql(
+        &database,
+        "INSERT INTO users (id, username, password_hash, role)
+         VALUES ('00000000-0000-0000-0000-000000000001', 'x', '', 'viewer');
+         INSERT INTO progress_tasks (id, user_id, cluster, action, total, pending)
+         VALUES (gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'c', 'label', 1, 1)",
+    )
+    .await;
+    let asked = "SELECT status, COUNT(*)
+                 FROM progress_tasks
+                 WHERE created_at > NOW() - INTERVAL '1 hour'
+                 GROUP BY status";
+    let rows = database.connect().await.expect("connects").query(asked, &[]).await;
+    let rows: Vec<(String, i64)> =
+        rows.expect("answers").iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(rows, [("queued".to_owned(), 1)]);
+}
