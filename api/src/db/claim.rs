@@ -224,7 +224,8 @@ pub async fn items(client: &impl GenericClient, task: TaskId) -> Result<Vec<Item
         uid: row.get("node_uid"),
         status: word(row, "status"),
         attempts: row.get::<_, i32>("attempts").unsigned_abs(),
-        before: row.get("before"),
+        // A holder that has taken its record back has left JSON's null there.
+        before: row.get::<_, Option<Value>>("before").filter(|before| !before.is_null()),
     };
     Ok(rows.iter().map(item).collect())
 }

@@ -53,6 +53,26 @@ async fn what_a_takeover_must_know_is_durable_when_the_receipt_says_so() {
     bench.stop().await;
 }
 
+/// Handed back before anything was written to the node: its successor has nothing to keep or to doubt.
+#[tokio::test]
+async fn a_record_that_was_taken_back_binds_no_successor() {
+    let bench = Bench::start().await;
+    let task = bench.task(2).await;
+    for ordinal in 0..2 {
+        let before = Some(serde_json::json!({"team": "red"}));
+        let running = ItemUpdate { before, ..update(Running) };
+        bench.progress.record(task, ordinal, running).durable().await.expect("stored");
+    }
+    let back = ItemUpdate { before: Some(serde_json::Value::Null), ..update(ItemStatus::Pending) };
+    bench.progress.record(task, 1, back).durable().await.expect("stored");
+    let sql = bench.database.connect().await.expect("connects");
+    let sql: &tokio_postgres::Client = &sql;
+    let items = knm_api::db::claim::items(sql, task).await.expect("reads");
+    let known: Vec<_> = items.iter().map(|item| item.before.is_some()).collect();
+    assert_eq!(known, [true, false]);
+    bench.stop().await;
+}
+
 #[tokio::test]
 async fn a_flush_carries_two_thousand_items_at_most() {
     let bench = Bench::start().await;
