@@ -1,7 +1,7 @@
 //! Leases while the way to the database is disturbed: answers that do not come, connections that are
 //! dead without saying so, statements that arrive late, a database that is away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use knm_shared::ids::TaskId;
@@ -273,5 +273,42 @@ async fn a_task_whose_storing_was_not_answered_is_there_once_and_done() -> anyho
     let claims: Vec<_> = changes.iter().filter(|c| c.is_claim()).collect();
     let [stored, again] = claims[..] else { anyhow::bail!("two claims, not {claims:#?}") };
     assert_eq!(stored.owner.1, again.owner.1, "adopted by the process that stored it");
+    world.stop().await
+}
+
+/// Its own timeout is longer than what is left of the lease: that has to end it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_without_an_answer_is_given_up_when_the_lease_ends() -> anyhow::Result<()> {
+    let config = json!({"executor": {"request_timeout": 13, "retry_timeout": 120}});
+    let world =
+        World::new("call_end").nodes(1).proxies().kube_proxies().config(config).start().await?;
+    let busy = world.sim.add_fault(KubeFault::patch_status("*", 503));
+    let task = world.sign_in(0).await?.label(&world.nodes(0..1), "example.com/a", "b").await?;
+    until_items(&world, task, 1, "message LIKE 'try %'").await?;
+    world.api_proxies[0].set(Select::All, Fault::BlackHole);
+    let cut = Instant::now();
+    // The lease grows older: this is how long that takes; nothing is waited for.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let hang = world.sim.add_fault(KubeFault::patch("*", FaultAction::Hang));
+    world.sim.remove_fault(busy);
+    let hanging = async {
+        while !world.sim.requests().iter().any(|r| r.fault.as_deref() == Some("hang")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(CALLS_END, hanging).await.context("no call was tried")?;
+    let (called, open) = (cut.elapsed(), world.kube_proxies[0].counts().open);
+    let given_up = async {
+        while world.kube_proxies[0].counts().open >= open {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, given_up).await.context("the call goes on")?;
+    let ended = cut.elapsed();
+    // A second for a busy machine; by its own timeout it would have had at least four more.
+    assert!(ended < CALLS_END + Duration::from_secs(1), "called {called:?}, ended {ended:?}");
+    world.sim.remove_fault(hang);
+    world.api_proxies[0].heal().await;
+    world.until_lease(task, SOON, |row| row.status == "completed").await?;
     world.stop().await
 }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use knm_shared::phrases;
 use knm_tests::by_hand::Tell;
+use knm_tests::postgres::shared_server;
 use knm_tests::proxy::{Direction, Fault, Rule, Select};
 use knm_tests::stage::Stage;
 use knm_tests::ws::frame::ServerFrame;
@@ -173,5 +175,62 @@ async fn what_was_committed_while_nobody_listened_comes_with_the_reconnect() -> 
     watcher.until_all_complete(SOON).await?;
     assert!(back.elapsed() < Duration::from_secs(20), "by an audit: {:?}", back.elapsed());
     stage.check_final(&watcher, &task).await?;
+    stage.stop().await
+}
+
+/// Its connection is accepted each time and ends before a heartbeat has come back: that is no success.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_verified_listener_starts_the_pauses_over() -> anyhow::Result<()> {
+    let stage = Stage::live("pauses", 1, &Value::Null).await?;
+    let (proxy, listener) = (&stage.proxies[0], Select::application(LISTENER));
+    proxy.set(Select::application("knm-relay"), Fault::BlackHole);
+    let begun = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(proxy.cut(&listener), 1);
+        stage.until_state(0, "lost", "polling").await?;
+        stage.until_state(0, "verifying", "polling").await?;
+    }
+    // At least half of 0.2, 0.4, 0.8, 1.6 and 3.2 s; without growth at most a second together.
+    assert!(begun.elapsed() >= Duration::from_millis(3_100), "{:?}", begun.elapsed());
+    proxy.heal().await;
+    stage.until_state(0, "live", "live").await?;
+    stage.stop().await
+}
+
+/// A relay that is stopped takes nothing off its LISTEN connection: the server has to give it up, or
+/// nobody's notification could leave the queue of the whole cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_relay_does_not_hold_up_the_notification_queue() -> anyhow::Result<()> {
+    const FLOOD: &str = "SELECT pg_notify('progress_update', n || repeat('x', 7900)) \
+                         FROM generate_series(1, 4000) n";
+    const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = \
+                            current_database() AND application_name LIKE 'knm-relay-listener%'";
+    let database = shared_server().await?.database("queue").await?;
+    // No proxy in between: it would take what the relay does not.
+    let server = database.server();
+    let direct = json!({"database": {"host": server.host(), "port": server.port()}});
+    let stage = Stage::on(database, 1, &direct).await?;
+    stage.until_state(0, "live", "live").await?;
+    let mut task = stage.task(5).await?;
+    let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
+    let relay = stage.relay(0).process()?;
+    relay.pause()?;
+    let mut db = stage.writer().await?;
+    db.execute(FLOOD, &[]).await?;
+    let stuck: f64 = stage.database.value("SELECT pg_notification_queue_usage()", &[]).await?;
+    assert!(stuck > 0.0, "all of it was taken: the test tests nothing");
+    let given_up = async {
+        while stage.database.value::<i64>(SESSIONS, &[]).await? > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(SOON, given_up).await.context("the session stays")??;
+    // Whoever notifies next clears what nobody waits for any more.
+    task.finish(&mut db, Tell::Whole).await?;
+    relay.resume()?;
+    let seen = following.await??;
+    stage.check_final(&seen.watcher, &task).await?;
+    stage.until_state(0, "live", "live").await?;
     stage.stop().await
 }

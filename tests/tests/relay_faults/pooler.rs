@@ -1,9 +1,11 @@
 //! A transaction pooler in the way.
 
 use knm_shared::phrases;
+use knm_shared::status::ItemStatus;
 use knm_tests::by_hand::Tell;
 use knm_tests::pooler::Pooler;
 use knm_tests::postgres::shared_server;
+use knm_tests::scenario::World;
 use knm_tests::stage::Stage;
 use serde_json::{Value, json};
 
@@ -52,4 +54,34 @@ async fn with_direct_host_a_relay_behind_a_pooler_is_live() -> anyhow::Result<()
     assert!(seen.modes.is_empty(), "{:?}", seen.modes);
     stage.check_final(&seen.watcher, &task).await?;
     stage.stop().await
+}
+
+/// The writer, the leases and LISTEN go to the server itself, everything else through the pooler.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_direct_host_a_pod_behind_a_pooler_does_its_work() -> anyhow::Result<()> {
+    let server = shared_server().await?;
+    let pooler = Pooler::start(&server).await?;
+    let mut config = through(&pooler);
+    config["database"]["direct_host"] = json!(server.host());
+    config["database"]["direct_port"] = json!(server.port());
+    let world = World::new("pooled_pod").pods(2).nodes(30).config(config).start().await?;
+    let api = world.sign_in(1).await?;
+    let mut watcher = world.watcher(0).await?;
+    let mut tasks = Vec::new();
+    for n in 0..6 {
+        let task = api.label(&world.nodes(0..30), &format!("example.com/{n}"), "b").await?;
+        watcher.subscribe(task).await?;
+        tasks.push(task);
+    }
+    watcher.until_all_complete(SOON).await?;
+    for task in tasks {
+        let rows = world.check_final(&watcher, task).await?;
+        assert_eq!(rows.count(ItemStatus::Succeeded), 30);
+        let page = api.get(&format!("/api/v1/tasks/{task}/items?limit=7")).await?.ok()?;
+        assert_eq!(page["items"].as_array().map(Vec::len), Some(7));
+    }
+    for pod in &world.pods {
+        knm_tests::stage::until_state(&pod.relay, "live", "live").await?;
+    }
+    world.stop().await
 }
