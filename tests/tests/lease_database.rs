@@ -273,6 +273,8 @@ async fn a_task_whose_storing_was_not_answered_is_there_once_and_done() -> anyho
     let claims: Vec<_> = changes.iter().filter(|c| c.is_claim()).collect();
     let [stored, again] = claims[..] else { anyhow::bail!("two claims, not {claims:#?}") };
     assert_eq!(stored.owner.1, again.owner.1, "adopted by the process that stored it");
+    let waited = Duration::from_micros((again.at_micros - stored.at_micros).unsigned_abs());
+    assert!(waited < Duration::from_secs(10), "its own lease was waited for: {waited:?}");
     world.stop().await
 }
 

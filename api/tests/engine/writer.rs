@@ -323,6 +323,25 @@ async fn a_flush_renews_the_leases_that_it_touches() {
     bench.stop().await;
 }
 
+/// Claims in a row without a finished node are counted; whoever hands a task back has not died of it.
+#[tokio::test]
+async fn attempts_start_over_with_a_finished_node_and_with_a_hand_back() {
+    let bench = Bench::start().await;
+    let attempt = "SELECT attempt FROM progress_tasks WHERE id = $1";
+    for (ordinal, status, expected) in [(0, Running, 2), (1, Failed, 0)] {
+        let task = bench.task(2).await;
+        bench.execute(&format!("UPDATE progress_tasks SET attempt = 2 WHERE id = '{task}'")).await;
+        done(&bench, task, ordinal, status).await;
+        let left: i32 = bench.database.value(attempt, &[&task.0]).await.expect("reads");
+        assert_eq!(left, expected, "{status:?}");
+        bench.execute(&format!("UPDATE progress_tasks SET attempt = 2 WHERE id = '{task}'")).await;
+        bench.progress.end(task, End::Released).durable().await.expect("stored");
+        let left: i32 = bench.database.value(attempt, &[&task.0]).await.expect("reads");
+        assert_eq!((left, bench.row(task).await.leased), (0, false));
+    }
+    bench.stop().await;
+}
+
 /// What gathers while a flush is in flight goes with the next: one commit, however many tasks, and one
 /// notification for each of them.
 #[tokio::test]
