@@ -24,32 +24,65 @@
 //! `server` (connections) → `handler` (one request) → `route`, `faults`, `auth` → `read`, `watch` or
 //! `write` → `store`. A write is a patch (`patch`, `apply`) on the sections of an `object`, which
 //! `update` decodes by its `schema`, checks by its `strategy` and attributes by `managed_fields`. `control` has the
-//! endpoints under `/sim/`, `side` what happens to nodes without a client.
+//! endpoints under `/sim/`, `side` what happens to nodes and pods without a client.
+//!
+//! # Pods
+//!
+//! `deletion` and `eviction` are the API server's part in the end of a pod. `disruption` is the controller
+//! of disruption budgets, and runs inside every transaction of the `store`. `cluster` is everything else
+//! that a cluster has: kubelets, a scheduler, controllers that replace what is gone. [`SimPod`] and
+//! [`Workload`] say what there is and how long it takes.
+//!
+//! ```no_run
+//! # async fn example(sim: knm_tests::kube_sim::KubeSim) -> anyhow::Result<()> {
+//! use knm_tests::kube_sim::{Allow, SimPod, Workload};
+//!
+//! sim.place(Workload::replica_set("shop", "web", 3), &["node-0001", "node-0002"])?;
+//! sim.add_budget("shop", "web", &[("app", "web")], Allow::max_unavailable(1))?;
+//! sim.add_pod(SimPod::new("batch").namespace("shop").node("node-0001").stuck())?;
+//! // … drain node-0001 …
+//! sim.wait_until(|sim| sim.pods_on("node-0001").len() == 1).await;
+//! assert!(sim.budget_violations().is_empty());
+//! # Ok(())
+//! # }
+//! ```
 
 mod access_review;
 mod apply;
 mod auth;
 mod body;
 mod clock;
+mod cluster;
 mod control;
+mod defaults;
+mod deletion;
 mod discovery;
+mod disruption;
+mod eviction;
+mod eviction_log;
 mod faults;
 mod field_set;
 mod filter;
 mod handler;
 mod managed_fields;
+mod millis;
 mod node_factory;
 mod object;
 mod patch;
+mod pod;
+mod pods;
+mod population;
 mod query;
 mod read;
 mod request_log;
 mod resource;
+mod response;
 mod route;
 mod schema;
 mod selector;
 mod server;
 mod side;
+mod sim_pod;
 mod status;
 mod store;
 mod strategy;
@@ -57,6 +90,7 @@ mod syntax;
 mod table;
 mod update;
 mod watch;
+mod workload;
 mod write;
 mod write_options;
 
@@ -73,13 +107,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::{
     auth::{Access, Authentication, Rule, User},
+    eviction_log::Eviction,
     faults::{Fault, FaultAction, FaultId, When},
     request_log::{Effect, RequestRecord, RequestSummary},
     route::Verb,
+    sim_pod::SimPod,
     status::ApiError,
+    workload::{Allow, Amount, Workload, WorkloadKind},
 };
 use self::{
-    faults::Faults, handler::Shared, request_log::RequestLog, resource::Resource, store::Store,
+    eviction_log::EvictionLog, faults::Faults, handler::Shared, request_log::RequestLog,
+    resource::Resource, store::Store,
 };
 
 /// How a simulator starts.
@@ -89,7 +127,14 @@ pub struct SimOptions {
     pub listen: SocketAddr,
     /// How many nodes there are from the start, `node-0001` and on.
     pub nodes: usize,
-    /// Decides everything that faults leave to chance.
+    /// Whether the nodes have pods on them from the start, with workloads and budgets.
+    pub pods: bool,
+    /// Whether there is a cluster behind the API: kubelets, a scheduler and controllers. Without one
+    /// pods do not start, stop or come back by themselves.
+    pub cluster: bool,
+    /// How long the pods of a deleted node stay.
+    pub pod_gc: Duration,
+    /// Decides everything that is left to chance.
     pub seed: u64,
     /// Every request to the API takes at least this long.
     pub latency: Duration,
@@ -110,6 +155,10 @@ impl Default for SimOptions {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             nodes: 0,
+            pods: false,
+            cluster: true,
+            // The quarantine of the real collector.
+            pod_gc: Duration::from_secs(40),
             seed: 0,
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
@@ -132,8 +181,8 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// A node could not be made.
-    #[error("the simulated nodes cannot be made")]
+    /// A node or what runs on it could not be made.
+    #[error("the simulated cluster cannot be made")]
     Nodes(#[from] ApiError),
 }
 
@@ -142,7 +191,7 @@ pub enum StartError {
 pub struct KubeSim {
     address: SocketAddr,
     shared: Arc<Shared>,
-    server: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     _stop_on_drop: DropGuard,
 }
 
@@ -159,23 +208,31 @@ impl KubeSim {
             let jitter_ms = u64::try_from(options.jitter.as_millis()).unwrap_or(u64::MAX);
             faults.add(Fault { jitter_ms, ..Fault::latency(options.latency) });
         }
+        side::pods::make_namespaces(&store)?;
         side::make_nodes(&store, options.nodes)?;
+        if options.pods {
+            population::make(&store, options.seed)?;
+        }
         let shared = Arc::new(Shared {
             store: Arc::new(store),
             faults,
             log: RequestLog::new(options.request_log),
+            evictions: EvictionLog::new(options.request_log),
+            answered: tokio::sync::watch::Sender::new(0),
+            seed: options.seed,
             authentication: options.authentication,
             drops: tokio::sync::watch::Sender::new(0),
             bookmark_interval: options.bookmark_interval,
             stop: stop.clone(),
         });
-        let server = tokio::spawn(server::run(listener, Arc::clone(&shared), stop.clone()));
-        Ok(Self {
-            address,
-            shared,
-            server: Mutex::new(Some(server)),
-            _stop_on_drop: stop.drop_guard(),
-        })
+        let mut tasks =
+            vec![tokio::spawn(server::run(listener, Arc::clone(&shared), stop.clone()))];
+        if options.cluster {
+            let store = Arc::clone(&shared.store);
+            let run = cluster::run(store, options.seed, options.pod_gc, stop.clone());
+            tasks.push(tokio::spawn(run));
+        }
+        Ok(Self { address, shared, tasks: Mutex::new(tasks), _stop_on_drop: stop.drop_guard() })
     }
 
     /// Where it listens.
@@ -206,10 +263,10 @@ impl KubeSim {
     /// Stops and waits until every connection has ended, a few seconds at most. Idempotent.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(server) = server {
-            // A panic in the server has been reported by the panic hook already.
-            let _ = server.await;
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            // A panic in a task has been reported by the panic hook already.
+            let _ = task.await;
         }
     }
 
@@ -290,9 +347,10 @@ impl KubeSim {
         self.shared.log.summary()
     }
 
-    /// Empties the log and the counts.
+    /// Empties the log, the counts and the list of evictions.
     pub fn clear_requests(&self) {
         self.shared.log.clear();
+        self.shared.evictions.clear();
     }
 }
 

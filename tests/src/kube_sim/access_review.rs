@@ -2,7 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{auth::User, clock, field_set, schema::ACCESS_REVIEW, status::ApiError};
+use super::{
+    auth::{Attributes, User},
+    clock, field_set,
+    schema::ACCESS_REVIEW,
+    status::ApiError,
+};
 
 const API_VERSION: &str = "authorization.k8s.io/v1";
 
@@ -21,11 +26,14 @@ pub(crate) fn answer(user: &User, body: Map<String, Value>) -> Result<Value, Api
             user.may_get_path(path)
         }
         None => {
-            let resource = match text("subresource") {
-                "" => text("resource").to_owned(),
-                subresource => format!("{}/{subresource}", text("resource")),
-            };
-            user.may(text("verb"), &resource)
+            let given = |field: &str| Some(text(field)).filter(|text| !text.is_empty());
+            user.may(Attributes {
+                verb: text("verb"),
+                group: text("group"),
+                resource: text("resource"),
+                subresource: given("subresource"),
+                namespace: given("namespace"),
+            })
         }
     };
     let empty = json!({ "spec": {} });

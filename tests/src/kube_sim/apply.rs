@@ -119,7 +119,11 @@ fn refuse_conflicts(
 fn merge(schema: &Schema, target: &mut Value, config: &Value) {
     match (schema, config) {
         (
-            Schema::Struct(_) | Schema::Optional(_) | Schema::Map(_) | Schema::Open(_),
+            Schema::Struct(_)
+            | Schema::Optional(_)
+            | Schema::Filled(_)
+            | Schema::Map(_)
+            | Schema::Open(_),
             Value::Object(members),
         ) => {
             if !target.is_object() {
@@ -133,7 +137,7 @@ fn merge(schema: &Schema, target: &mut Value, config: &Value) {
                 merge(below, into.entry(name.clone()).or_insert(Value::Null), member);
             }
         }
-        (Schema::Keyed(key, item), Value::Array(items)) => {
+        (Schema::Keyed(key, item) | Schema::KeptKeyed(key, item), Value::Array(items)) => {
             if !target.is_array() {
                 *target = Value::Array(Vec::new());
             }

@@ -38,15 +38,64 @@ pub enum Access {
 pub struct Rule {
     /// Such as `get`, `patch`.
     pub verbs: Vec<String>,
-    /// Plural names, such as `nodes`, or `pods/eviction` for a subresource.
+    /// Plural names, such as `nodes`, or `pods/eviction` for a subresource, which `pods` does not
+    /// cover; `*/eviction` is that of every resource.
     pub resources: Vec<String>,
+    /// API groups, the core's being empty; all if none is named.
+    pub groups: Vec<String>,
+    /// Namespaces, as a RoleBinding has it; everything, if none is named.
+    pub namespaces: Vec<String>,
+}
+
+/// What somebody wants to do, as a rule looks at it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attributes<'a> {
+    pub(crate) verb: &'a str,
+    pub(crate) group: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) subresource: Option<&'a str>,
+    /// Nothing stands for all of them, or for what is in none.
+    pub(crate) namespace: Option<&'a str>,
 }
 
 impl Rule {
     /// A rule from string slices.
     pub fn new(verbs: &[&str], resources: &[&str]) -> Self {
         let own = |list: &[&str]| list.iter().map(|item| (*item).to_owned()).collect();
-        Self { verbs: own(verbs), resources: own(resources) }
+        Self {
+            verbs: own(verbs),
+            resources: own(resources),
+            groups: Vec::new(),
+            namespaces: Vec::new(),
+        }
+    }
+
+    /// The same rule for resources of one more group, and none that is not named.
+    pub fn in_group(mut self, group: &str) -> Self {
+        self.groups.push(group.to_owned());
+        self
+    }
+
+    /// The same rule in one more namespace, and none that is not named.
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        self.namespaces.push(namespace.to_owned());
+        self
+    }
+
+    fn allows(&self, wanted: Attributes<'_>) -> bool {
+        let covers = |list: &[String], item: &str| list.iter().any(|i| i == "*" || i == item);
+        let resource = match wanted.subresource {
+            Some(subresource) => {
+                covers(&self.resources, &format!("{}/{subresource}", wanted.resource))
+                    || self.resources.contains(&format!("*/{subresource}"))
+            }
+            None => covers(&self.resources, wanted.resource),
+        };
+        resource
+            && covers(&self.verbs, wanted.verb)
+            && (self.groups.is_empty() || covers(&self.groups, wanted.group))
+            && (self.namespaces.is_empty()
+                || wanted.namespace.is_some_and(|name| self.namespaces.iter().any(|n| n == name)))
     }
 }
 
@@ -61,14 +110,11 @@ impl User {
         Self { name: name.into(), access: Access::Rules(rules) }
     }
 
-    /// Whether the user may do this to a resource (`plural` or `plural/subresource`).
-    pub(crate) fn may(&self, verb: &str, resource: &str) -> bool {
-        let covers = |list: &[String], item: &str| list.iter().any(|i| i == "*" || i == item);
+    /// Whether the user may do this.
+    pub(crate) fn may(&self, wanted: Attributes<'_>) -> bool {
         match &self.access {
             Access::ClusterAdmin => true,
-            Access::Rules(rules) => rules
-                .iter()
-                .any(|rule| covers(&rule.verbs, verb) && covers(&rule.resources, resource)),
+            Access::Rules(rules) => rules.iter().any(|rule| rule.allows(wanted)),
         }
     }
 
@@ -102,19 +148,16 @@ pub(crate) fn authorize(
     verb: Verb,
     path: &super::route::ResourcePath,
 ) -> Result<(), ApiError> {
-    let plural = path.resource.info().plural;
-    let resource = match &path.subresource {
-        Some(subresource) => format!("{plural}/{subresource}"),
-        None => plural.to_owned(),
+    let info = path.resource.info();
+    let wanted = Attributes {
+        verb: verb.as_str(),
+        group: info.group,
+        resource: info.plural,
+        subresource: path.subresource.as_deref(),
+        namespace: path.namespace.as_deref(),
     };
-    if user.may(verb.as_str(), &resource) {
+    if user.may(wanted) {
         return Ok(());
     }
-    Err(ApiError::forbidden(
-        &user.name,
-        verb.as_str(),
-        path.resource,
-        path.namespace.as_deref(),
-        path.name.as_deref(),
-    ))
+    Err(ApiError::forbidden(&user.name, wanted, path.resource, path.name.as_deref()))
 }

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::{
     body::SimBody,
     faults::{Fault, FaultId},
-    handler::{self, Shared},
+    handler::Shared,
     query::Query,
     resource::Resource,
+    response,
     route::Verb,
     side,
     status::ApiError,
@@ -39,8 +40,8 @@ pub(crate) fn handle(
     body: &[u8],
 ) -> Response<SimBody> {
     match answer(shared, method, path, query, body) {
-        Ok(value) => handler::json(200, format!("{value}\n")),
-        Err(error) => handler::failure(&error),
+        Ok(value) => response::json(200, format!("{value}\n")),
+        Err(error) => response::failure(&error),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::resource::Resource;
+
 /// An answer that is not about an object.
 #[derive(Debug)]
 pub(crate) enum Page {
@@ -52,7 +54,8 @@ pub(crate) fn page(path: &str) -> Page {
 }
 
 /// The groups beside the core, all at version v1.
-const GROUPS: [&str; 2] = ["authorization.k8s.io", "coordination.k8s.io"];
+const GROUPS: [&str; 5] =
+    ["apps", "authorization.k8s.io", "batch", "coordination.k8s.io", "policy"];
 
 fn group_value(group: &str) -> Value {
     let version = json!({ "groupVersion": format!("{group}/v1"), "version": "v1" });
@@ -60,23 +63,41 @@ fn group_value(group: &str) -> Value {
 }
 
 fn resources(group: &str) -> Page {
-    let resources = match group {
-        "authorization.k8s.io" => json!([{
+    if !GROUPS.contains(&group) {
+        return Page::Missing;
+    }
+    let mut resources = Vec::new();
+    if group == "authorization.k8s.io" {
+        resources.push(json!({
             "name": "selfsubjectaccessreviews",
             "singularName": "selfsubjectaccessreview",
             "namespaced": false,
             "kind": "SelfSubjectAccessReview",
             "verbs": ["create"],
-        }]),
-        "coordination.k8s.io" => json!([{
-            "name": "leases",
-            "singularName": "lease",
-            "namespaced": true,
-            "kind": "Lease",
+        }));
+    }
+    for info in Resource::ALL.map(Resource::info).into_iter().filter(|info| info.group == group) {
+        let mut resource = json!({
+            "name": info.plural,
+            "singularName": info.kind.to_lowercase(),
+            "namespaced": info.namespaced,
+            "kind": info.kind,
             "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
-        }]),
-        _ => return Page::Missing,
-    };
+        });
+        if !info.short.is_empty() {
+            resource["shortNames"] = info.short.into();
+        }
+        resources.push(resource);
+        if info.status {
+            resources.push(json!({
+                "name": format!("{}/status", info.plural),
+                "singularName": "",
+                "namespaced": info.namespaced,
+                "kind": info.kind,
+                "verbs": ["get", "patch", "update"],
+            }));
+        }
+    }
     Page::Json(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",

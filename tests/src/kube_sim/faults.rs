@@ -23,6 +23,8 @@ pub struct Fault {
     pub name: Option<String>,
     /// Plural of the resource, such as `nodes`; without one, any request.
     pub resource: Option<String>,
+    /// The subresource, such as `eviction`; without one, the object itself and all of them.
+    pub subresource: Option<String>,
     /// Verbs; none means all.
     pub verbs: Vec<Verb>,
     /// Which of the matching requests are hit.
@@ -94,7 +96,16 @@ pub(crate) struct Decision {
 pub(crate) struct Subject<'a> {
     pub(crate) verb: Verb,
     pub(crate) resource: Option<&'a str>,
+    pub(crate) subresource: Option<&'a str>,
+    pub(crate) namespace: Option<&'a str>,
     pub(crate) name: Option<&'a str>,
+}
+
+impl Subject<'_> {
+    /// What counts as one object.
+    fn object(&self) -> String {
+        super::store::key(self.namespace, self.name.unwrap_or_default())
+    }
 }
 
 #[derive(Debug)]
@@ -159,16 +170,17 @@ impl Faults {
     /// What happens to a request. Delays add up; the first action that hits is the one.
     pub(crate) fn decide(&self, subject: Subject<'_>) -> Decision {
         let mut decision = Decision::default();
+        let object = subject.object();
         let mut inner = self.lock();
         for active in &mut inner.active {
             if !active.fault.concerns(subject) {
                 continue;
             }
-            let name = subject.name.unwrap_or_default();
             active.met += 1;
+            let name = object.as_str();
             let of_object = match active.met_by_name.get_mut(name) {
                 Some(count) => count,
-                None => active.met_by_name.entry(name.to_owned()).or_default(),
+                None => active.met_by_name.entry(object.clone()).or_default(),
             };
             *of_object += 1;
             let counted = if active.fault.per_object { *of_object } else { active.met };
@@ -210,6 +222,18 @@ impl Fault {
         }
     }
 
+    /// A fault that does something to evictions of pods with a name.
+    pub fn eviction(name: impl Into<String>, action: FaultAction) -> Self {
+        Self {
+            name: Some(name.into()),
+            resource: Some("pods".to_owned()),
+            subresource: Some("eviction".to_owned()),
+            verbs: vec![Verb::Create],
+            action: Some(action),
+            ..Self::default()
+        }
+    }
+
     /// The same fault at other times.
     pub fn when(mut self, when: When) -> Self {
         self.when = when;
@@ -228,7 +252,11 @@ impl Fault {
         });
         let resource =
             self.resource.as_deref().is_none_or(|wanted| subject.resource == Some(wanted));
-        name && resource && (self.verbs.is_empty() || self.verbs.contains(&subject.verb))
+        let subresource =
+            self.subresource.as_deref().is_none_or(|wanted| subject.subresource == Some(wanted));
+        name && resource
+            && subresource
+            && (self.verbs.is_empty() || self.verbs.contains(&subject.verb))
     }
 }
 
@@ -267,7 +295,7 @@ fn unit(seed: u64, salt: u64, id: FaultId, name: &str, count: u64) -> f64 {
 }
 
 /// The finaliser of SplitMix64: every bit of the input changes half of the output.
-fn mix(mut x: u64) -> u64 {
+pub(crate) fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -279,7 +307,13 @@ mod tests {
     use super::*;
 
     fn patch(name: &str) -> Subject<'_> {
-        Subject { verb: Verb::Patch, resource: Some("nodes"), name: Some(name) }
+        Subject {
+            verb: Verb::Patch,
+            resource: Some("nodes"),
+            subresource: None,
+            namespace: None,
+            name: Some(name),
+        }
     }
 
     #[test]

@@ -156,7 +156,8 @@ impl FieldSet {
                     }
                 }
                 Some(("k", key)) => {
-                    let Schema::Keyed(field, item) = schema else {
+                    let (Schema::Keyed(field, item) | Schema::KeptKeyed(field, item)) = schema
+                    else {
                         continue;
                     };
                     let key: Value = serde_json::from_str(key).unwrap_or_default();
@@ -213,7 +214,11 @@ pub(crate) fn diff(schema: &Schema, old: Option<&Value>, new: Option<&Value>) ->
         result.removed.insert(element, below.removed);
     };
     match schema {
-        Schema::Struct(_) | Schema::Optional(_) | Schema::Map(_) | Schema::Open(_) => {
+        Schema::Struct(_)
+        | Schema::Optional(_)
+        | Schema::Filled(_)
+        | Schema::Map(_)
+        | Schema::Open(_) => {
             let names: BTreeSet<&String> = [old, new]
                 .into_iter()
                 .flatten()
@@ -229,7 +234,7 @@ pub(crate) fn diff(schema: &Schema, old: Option<&Value>, new: Option<&Value>) ->
                 result.removed.here = new.is_none();
             }
         }
-        Schema::Keyed(key, below) => {
+        Schema::Keyed(key, below) | Schema::KeptKeyed(key, below) => {
             let mut keys: Vec<&Value> = Vec::new();
             for items in [old, new].into_iter().flatten().filter_map(Value::as_array) {
                 for wanted in items.iter().filter_map(|item| item.get(key)) {
@@ -280,7 +285,11 @@ pub(crate) fn leaves(schema: &Schema, value: &Value) -> FieldSet {
     let mut set = FieldSet::default();
     match (schema, value) {
         (
-            Schema::Struct(_) | Schema::Optional(_) | Schema::Map(_) | Schema::Open(_),
+            Schema::Struct(_)
+            | Schema::Optional(_)
+            | Schema::Filled(_)
+            | Schema::Map(_)
+            | Schema::Open(_),
             Value::Object(members),
         ) => {
             for (name, member) in members {
@@ -289,7 +298,7 @@ pub(crate) fn leaves(schema: &Schema, value: &Value) -> FieldSet {
             }
             set.here = members.is_empty();
         }
-        (Schema::Keyed(key, item), Value::Array(items)) => {
+        (Schema::Keyed(key, item) | Schema::KeptKeyed(key, item), Value::Array(items)) => {
             for value in items {
                 let mut name = Map::new();
                 name.insert((*key).to_owned(), value.get(key).cloned().unwrap_or_default());

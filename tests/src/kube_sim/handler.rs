@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
@@ -13,12 +13,17 @@ use super::{
     auth::{self, Authentication, User},
     body::{Dropped, SimBody},
     clock, control,
+    deletion::{DeleteOptions, Deletion},
     discovery::{self, Page},
+    eviction,
+    eviction_log::{EvictionLog, Seen},
     faults::{FaultAction, Faults, Subject},
     patch::Patch,
     query::Query,
     read,
     request_log::{Finished, RequestLog, Started},
+    resource::Resource,
+    response::{failure, json, plain, respond},
     route::{self, ResourcePath, Target, Verb},
     status::ApiError,
     store::{Change, Store},
@@ -37,10 +42,15 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
+    pub(crate) evictions: EvictionLog,
+    /// Changes when a request has been answered.
+    pub(crate) answered: tokio::sync::watch::Sender<u64>,
     pub(crate) authentication: Authentication,
     /// Raised to break off every open watch.
     pub(crate) drops: tokio::sync::watch::Sender<u64>,
     pub(crate) bookmark_interval: Duration,
+    /// Decides what is left to chance.
+    pub(crate) seed: u64,
     pub(crate) stop: CancellationToken,
 }
 
@@ -58,6 +68,17 @@ struct Call {
 struct Outcome {
     precondition: Option<String>,
     change: Option<Change>,
+}
+
+impl Shared {
+    /// Puts the end of a request on record.
+    fn record(&self, started: Started, finished: Finished, eviction: Option<Seen>) {
+        if let Some(seen) = eviction {
+            self.evictions.record(seen, &started, &finished);
+        }
+        self.log.record(started, finished);
+        self.answered.send_modify(|answered| *answered += 1);
+    }
 }
 
 impl Call {
@@ -123,14 +144,25 @@ pub(crate) async fn handle(
         user: user.map(|user| user.name).unwrap_or_default(),
         verb,
         resource: resource_path.map(|path| path.resource.info().plural),
+        subresource: resource_path.and_then(|path| path.subresource.clone()),
+        namespace: resource_path.and_then(|path| path.namespace.clone()),
         name,
     };
 
-    let subject = Subject { verb, resource: started.resource, name: started.name.as_deref() };
+    let subject = Subject {
+        verb,
+        resource: started.resource,
+        subresource: started.subresource.as_deref(),
+        namespace: started.namespace.as_deref(),
+        name: started.name.as_deref(),
+    };
     let decision = shared.faults.decide(subject);
     if !decision.delay.is_zero() {
         tokio::time::sleep(decision.delay).await;
     }
+    let eviction = resource_path
+        .filter(|path| verb == Verb::Create && path.is_eviction())
+        .map(|path| Seen::now(&shared.store, path, &call.body, call.query.get("dryRun").is_some()));
     let mut lose_answer = false;
     if let Some((_, action)) = decision.action {
         let unanswered = |fault| Finished { fault: Some(fault), ..Finished::default() };
@@ -143,15 +175,15 @@ pub(crate) async fn handle(
                     error.message = message;
                 }
                 let finished = Finished { status: error.code, ..unanswered("status") };
-                shared.log.record(started, finished);
+                shared.record(started, finished, eviction);
                 return Ok(failure(&error));
             }
             FaultAction::Close => {
-                shared.log.record(started, unanswered("close"));
+                shared.record(started, unanswered("close"), eviction);
                 return Err(Dropped);
             }
             FaultAction::Hang => {
-                shared.log.record(started, unanswered("hang"));
+                shared.record(started, unanswered("hang"), eviction);
                 // The client's going away drops this future.
                 shared.stop.cancelled().await;
                 return Err(Dropped);
@@ -169,7 +201,7 @@ pub(crate) async fn handle(
         fault: lose_answer.then_some("lose_answer"),
         change: outcome.change,
     };
-    shared.log.record(started, finished);
+    shared.record(started, finished, eviction);
     if lose_answer { Err(Dropped) } else { Ok(response) }
 }
 
@@ -184,7 +216,7 @@ fn answer(
     match target {
         Target::Resource(path) => {
             auth::authorize(&user, verb, path)?;
-            resource(shared, call, path, verb, outcome)
+            resource(shared, call, path, verb, &user.name, outcome)
         }
         Target::AccessReview if verb == Verb::Create => {
             access_review::answer(&user, call.object()?).map(|review| json(201, review.to_string()))
@@ -212,10 +244,13 @@ fn resource(
     call: &Call,
     path: &ResourcePath,
     verb: Verb,
+    user: &str,
     outcome: &mut Outcome,
 ) -> Result<Response<SimBody>, ApiError> {
     match path.subresource.as_deref() {
-        None | Some("status") => {}
+        None => {}
+        Some("status") if path.resource.info().status => {}
+        Some(_) if path.is_eviction() => return evict(shared, call, path, verb, user, outcome),
         Some(_) => return Err(ApiError::unknown_path()),
     }
     let store = &shared.store;
@@ -257,13 +292,17 @@ fn resource(
             write::patch(store, path, &patch, &options)?
         }
         Verb::Delete => {
-            let body = call.object()?;
-            let in_body = body.get("dryRun").is_some_and(|list| list.to_string().contains("All"));
-            let dry_run = options(false)?.dry_run || in_body;
-            let change = write::delete(store, path, &body, dry_run)?;
-            let deleted = deleted(path, &change);
+            // The parameters are checked whether they count or not.
+            options(false)?;
+            let options = DeleteOptions::of_request(&call.object()?, &call.query)?;
+            let Deletion { change, last } = write::delete(store, path, &options, user)?;
+            // A pod is shown as it was left, anything else is only said to be gone.
+            let body = match path.resource {
+                Resource::Pods => read::encode(&last, rendering),
+                _ => deleted(path, &change).to_string().into(),
+            };
             outcome.change = Some(change);
-            return Ok(json(200, deleted.to_string()));
+            return Ok(json(200, body));
         }
         Verb::DeleteCollection => return Err(ApiError::method_not_allowed()),
     };
@@ -278,6 +317,32 @@ fn resource(
     }
     outcome.change = Some(written.change);
     Ok(response)
+}
+
+fn evict(
+    shared: &Shared,
+    call: &Call,
+    path: &ResourcePath,
+    verb: Verb,
+    user: &str,
+    outcome: &mut Outcome,
+) -> Result<Response<SimBody>, ApiError> {
+    if verb != Verb::Create {
+        return Err(ApiError::method_not_allowed());
+    }
+    let user_agent = call.header(header::USER_AGENT);
+    let options = WriteOptions::parse(verb, &call.query, user_agent, false)?;
+    let request = eviction::Request::parse(path, call.object()?, options.dry_run)?;
+    outcome.precondition = request.precondition().map(str::to_owned);
+    outcome.change = Some(eviction::evict(&shared.store, &request, user)?);
+    let body = serde_json::json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "code": 201,
+    });
+    Ok(json(201, body.to_string()))
 }
 
 fn created_name(call: &Call) -> Option<String> {
@@ -302,35 +367,4 @@ fn deleted(path: &ResourcePath, change: &Change) -> Value {
         "status": "Success",
         "details": details,
     })
-}
-
-/// The answer to a failed request.
-pub(crate) fn failure(error: &ApiError) -> Response<SimBody> {
-    let body = error.body();
-    let retry_after = error.details.as_ref().and_then(|details| details.get("retryAfterSeconds"));
-    let retry_after = retry_after.and_then(Value::as_u64);
-    let mut response = json(error.code, body.to_string());
-    if let Some(seconds) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
-}
-
-/// A JSON answer.
-pub(crate) fn json(status: u16, body: impl Into<hyper::body::Bytes>) -> Response<SimBody> {
-    respond(status, "application/json", SimBody::full(body))
-}
-
-fn plain(status: u16, body: &'static str) -> Response<SimBody> {
-    respond(status, "text/plain; charset=utf-8", SimBody::full(body))
-}
-
-fn respond(status: u16, content_type: &'static str, body: SimBody) -> Response<SimBody> {
-    let mut response = Response::new(body);
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    response
 }

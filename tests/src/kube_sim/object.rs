@@ -107,6 +107,47 @@ impl Object {
         self.text("uid")
     }
 
+    /// How often the specification has changed, from 1; 0 where that is not counted.
+    pub(crate) fn generation(&self) -> i64 {
+        self.metadata().get("generation").and_then(Value::as_i64).unwrap_or_default()
+    }
+
+    /// The value of an annotation.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata().get("annotations")?.get(key)?.as_str()
+    }
+
+    /// Whether somebody has deleted the object, which is still there.
+    pub(crate) fn is_terminating(&self) -> bool {
+        self.metadata().get("deletionTimestamp").is_some()
+    }
+
+    /// The key of the object inside its collection.
+    pub(crate) fn key(&self) -> String {
+        super::store::key(Some(self.namespace()), self.name())
+    }
+
+    /// A member of the specification.
+    pub(crate) fn spec(&self, field: &str) -> Option<&Value> {
+        self.section("spec")?.get(field)
+    }
+
+    /// A member of the status.
+    pub(crate) fn status(&self, field: &str) -> Option<&Value> {
+        self.section("status")?.get(field)
+    }
+
+    /// The reference to the controller that owns the object.
+    pub(crate) fn controller(&self) -> Option<&Value> {
+        let owners = self.metadata().get("ownerReferences")?.as_array()?;
+        owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
+    }
+
+    /// The UID of that controller.
+    pub(crate) fn controller_uid(&self) -> Option<&str> {
+        self.controller()?.get("uid")?.as_str()
+    }
+
     /// The value of a label.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
         self.metadata().get("labels")?.get(key)?.as_str()

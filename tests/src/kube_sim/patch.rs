@@ -148,7 +148,7 @@ fn strategic(schema: &Schema, target: &mut Value, patch: &Map<String, Value>) {
                 let member = members.entry(name.clone()).or_insert(Value::Null);
                 strategic(below, member, change);
             }
-            (Value::Array(change), Schema::Keyed(key, item)) => {
+            (Value::Array(change), Schema::Keyed(key, item) | Schema::KeptKeyed(key, item)) => {
                 let member = members.entry(name.clone()).or_insert_with(|| Value::Array(vec![]));
                 if let Some(items) = member.as_array_mut() {
                     merge_items(key, item, items, change);

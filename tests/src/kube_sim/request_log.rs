@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{clock, object::Object, route::Verb, store::Change};
+use super::{clock, object::Object, resource::Resource, route::Verb, store::Change};
 
 /// One request.
 #[derive(Debug, Clone, Serialize)]
@@ -31,7 +31,11 @@ pub struct RequestRecord {
     pub verb: Verb,
     /// Plural of the resource, if it is about one.
     pub resource: Option<String>,
-    /// Name of the object, if it is about one.
+    /// The subresource, such as `eviction`.
+    pub subresource: Option<String>,
+    /// Namespace of the object, if it is in one.
+    pub namespace: Option<String>,
+    /// Name of the object, if it is about one; of an eviction the pod's.
     pub name: Option<String>,
     /// The resource version that the write insisted on.
     pub precondition: Option<String>,
@@ -50,7 +54,8 @@ pub struct Effect {
     pub resource_version: String,
     /// UID of the object.
     pub uid: String,
-    /// Labels, taints and `unschedulable` before; null if the object is new.
+    /// Labels, annotations, taints and `unschedulable` before; of a pod its labels, annotations, node,
+    /// phase and times of deletion; null if the object is new.
     pub before: Value,
     /// The same afterwards; null if the object is gone.
     pub after: Value,
@@ -83,6 +88,8 @@ pub(crate) struct Started {
     pub(crate) user: String,
     pub(crate) verb: Verb,
     pub(crate) resource: Option<&'static str>,
+    pub(crate) subresource: Option<String>,
+    pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
 }
 
@@ -212,6 +219,8 @@ impl From<Entry> for RequestRecord {
             user: started.user,
             verb: started.verb,
             resource: started.resource.map(str::to_owned),
+            subresource: started.subresource,
+            namespace: started.namespace,
             name: started.name,
             precondition,
             status,
@@ -237,6 +246,16 @@ impl Effect {
 fn view(object: &Object) -> Value {
     let spec = |field: &str| object.section("spec").and_then(|spec| spec.get(field)).cloned();
     let metadata = |field: &str| object.metadata().get(field).cloned();
+    if object.resource() == Resource::Pods {
+        return json!({
+            "labels": metadata("labels").unwrap_or_else(|| json!({})),
+            "annotations": metadata("annotations").unwrap_or_else(|| json!({})),
+            "node": spec("nodeName"),
+            "phase": object.status("phase"),
+            "deletionTimestamp": metadata("deletionTimestamp"),
+            "deletionGracePeriodSeconds": metadata("deletionGracePeriodSeconds"),
+        });
+    }
     json!({
         "labels": metadata("labels").unwrap_or_else(|| json!({})),
         "annotations": metadata("annotations").unwrap_or_else(|| json!({})),

@@ -21,6 +21,18 @@ pub(crate) enum Resource {
     Events,
     /// `coordination.k8s.io/v1` Lease.
     Leases,
+    /// `policy/v1` PodDisruptionBudget.
+    Budgets,
+    /// `apps/v1` DaemonSet.
+    DaemonSets,
+    /// `apps/v1` ReplicaSet.
+    ReplicaSets,
+    /// `apps/v1` StatefulSet.
+    StatefulSets,
+    /// `apps/v1` Deployment.
+    Deployments,
+    /// `batch/v1` Job.
+    Jobs,
 }
 
 /// The static facts about a kind.
@@ -34,10 +46,16 @@ pub(crate) struct Info {
     pub(crate) api_version: &'static str,
     /// Plural name, as in paths.
     pub(crate) plural: &'static str,
-    /// Kind, as in objects.
+    /// Kind, as in objects; in lower case it is the singular.
     pub(crate) kind: &'static str,
+    /// What kubectl takes for the plural.
+    pub(crate) short: &'static [&'static str],
     /// Whether objects live in a namespace.
     pub(crate) namespaced: bool,
+    /// Whether there is a `status` subresource, which alone can change the status.
+    pub(crate) status: bool,
+    /// Whether the server counts changes of the specification in `metadata.generation`.
+    pub(crate) generation: bool,
     /// The fields of the kind.
     pub(crate) schema: &'static Schema,
     /// The fields that a field selector may name.
@@ -63,7 +81,10 @@ static NODES: Info = Info {
     api_version: "v1",
     plural: "nodes",
     kind: "Node",
+    short: &["no"],
     namespaced: false,
+    status: true,
+    generation: false,
     schema: &schema::NODE,
     selectable: &["metadata.name", "spec.unschedulable"],
 };
@@ -73,8 +94,11 @@ static PODS: Info = Info {
     api_version: "v1",
     plural: "pods",
     kind: "Pod",
+    short: &["po"],
     namespaced: true,
-    schema: &schema::OPEN,
+    status: true,
+    generation: true,
+    schema: &schema::POD,
     selectable: &[
         "metadata.name",
         "metadata.namespace",
@@ -93,7 +117,10 @@ static NAMESPACES: Info = Info {
     api_version: "v1",
     plural: "namespaces",
     kind: "Namespace",
+    short: &["ns"],
     namespaced: false,
+    status: true,
+    generation: false,
     schema: &schema::OPEN,
     selectable: &["metadata.name", "status.phase"],
 };
@@ -103,7 +130,10 @@ static EVENTS: Info = Info {
     api_version: "v1",
     plural: "events",
     kind: "Event",
+    short: &["ev"],
     namespaced: true,
+    status: false,
+    generation: false,
     schema: &schema::ANY_OBJECT,
     selectable: &[
         "metadata.name",
@@ -127,15 +157,107 @@ static LEASES: Info = Info {
     api_version: "coordination.k8s.io/v1",
     plural: "leases",
     kind: "Lease",
+    short: &[],
     namespaced: true,
+    status: false,
+    generation: false,
     schema: &schema::OPEN,
+    selectable: NAMES,
+};
+static BUDGETS: Info = Info {
+    group: "policy",
+    version: "v1",
+    api_version: "policy/v1",
+    plural: "poddisruptionbudgets",
+    kind: "PodDisruptionBudget",
+    short: &["pdb"],
+    namespaced: true,
+    status: true,
+    generation: true,
+    schema: &schema::BUDGET,
+    selectable: NAMES,
+};
+static DAEMON_SETS: Info = Info {
+    group: "apps",
+    version: "v1",
+    api_version: "apps/v1",
+    plural: "daemonsets",
+    kind: "DaemonSet",
+    short: &["ds"],
+    namespaced: true,
+    status: true,
+    generation: true,
+    schema: &schema::DAEMON_SET,
+    selectable: NAMES,
+};
+static REPLICA_SETS: Info = Info {
+    group: "apps",
+    version: "v1",
+    api_version: "apps/v1",
+    plural: "replicasets",
+    kind: "ReplicaSet",
+    short: &["rs"],
+    namespaced: true,
+    status: true,
+    generation: true,
+    schema: &schema::REPLICA_SET,
+    selectable: NAMES,
+};
+static STATEFUL_SETS: Info = Info {
+    group: "apps",
+    version: "v1",
+    api_version: "apps/v1",
+    plural: "statefulsets",
+    kind: "StatefulSet",
+    short: &["sts"],
+    namespaced: true,
+    status: true,
+    generation: true,
+    schema: &schema::STATEFUL_SET,
+    selectable: NAMES,
+};
+static DEPLOYMENTS: Info = Info {
+    group: "apps",
+    version: "v1",
+    api_version: "apps/v1",
+    plural: "deployments",
+    kind: "Deployment",
+    short: &["deploy"],
+    namespaced: true,
+    status: true,
+    generation: true,
+    schema: &schema::DEPLOYMENT,
+    selectable: NAMES,
+};
+static JOBS: Info = Info {
+    group: "batch",
+    version: "v1",
+    api_version: "batch/v1",
+    plural: "jobs",
+    kind: "Job",
+    short: &[],
+    namespaced: true,
+    status: true,
+    generation: true,
+    schema: &schema::JOB,
     selectable: NAMES,
 };
 
 impl Resource {
     /// Every kind, in the order of the discriminants.
-    pub(crate) const ALL: [Resource; 5] =
-        [Self::Nodes, Self::Pods, Self::Namespaces, Self::Events, Self::Leases];
+    pub(crate) const ALL: [Resource; 11] = [
+        Self::Nodes,
+        Self::Pods,
+        Self::Namespaces,
+        Self::Events,
+        Self::Leases,
+        Self::Budgets,
+        Self::DaemonSets,
+        Self::ReplicaSets,
+        Self::StatefulSets,
+        Self::Deployments,
+        Self::Jobs,
+    ];
 
     /// The facts about this kind.
     pub(crate) fn info(self) -> &'static Info {
@@ -145,6 +267,12 @@ impl Resource {
             Self::Namespaces => &NAMESPACES,
             Self::Events => &EVENTS,
             Self::Leases => &LEASES,
+            Self::Budgets => &BUDGETS,
+            Self::DaemonSets => &DAEMON_SETS,
+            Self::ReplicaSets => &REPLICA_SETS,
+            Self::StatefulSets => &STATEFUL_SETS,
+            Self::Deployments => &DEPLOYMENTS,
+            Self::Jobs => &JOBS,
         }
     }
 
@@ -154,6 +282,11 @@ impl Resource {
             let info = resource.info();
             info.group == group && info.version == version && info.plural == plural
         })
+    }
+
+    /// The kind with this name, as owner references spell it.
+    pub(crate) fn of_kind(kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|resource| resource.info().kind == kind)
     }
 
     /// The value of a selectable field, as the field selector compares it.

@@ -67,6 +67,18 @@ pub(crate) struct ResourcePath {
     pub(crate) subresource: Option<String>,
 }
 
+impl ResourcePath {
+    /// The path of the objects of a kind in a namespace.
+    pub(crate) fn collection(resource: Resource, namespace: &str) -> Self {
+        Self { resource, namespace: Some(namespace.to_owned()), name: None, subresource: None }
+    }
+
+    /// Whether it is where pods are evicted.
+    pub(crate) fn is_eviction(&self) -> bool {
+        self.resource == Resource::Pods && self.subresource.as_deref() == Some("eviction")
+    }
+}
+
 /// What a path stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {

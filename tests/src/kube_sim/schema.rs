@@ -3,7 +3,15 @@
 //! One description serves decoding (unknown fields, types, defaults), strategic merge (keys of lists)
 //! and field ownership (what is one field and what is many).
 
+mod pod;
+mod workload;
+
 use serde_json::{Map, Value};
+
+pub(crate) use self::{
+    pod::POD,
+    workload::{BUDGET, DAEMON_SET, DEPLOYMENT, JOB, REPLICA_SET, STATEFUL_SET},
+};
 
 /// The type of a field.
 #[derive(Debug)]
@@ -22,16 +30,24 @@ pub(crate) enum Schema {
     Number,
     /// A number that is always written.
     KeptNumber,
+    /// A time, null when it is not set.
+    Moment,
     /// A structure that is always written and never owned itself.
     Struct(&'static [(&'static str, Schema)]),
     /// A structure that may be missing.
     Optional(&'static [(&'static str, Schema)]),
+    /// A structure that is always written and owned like one that may be missing.
+    Filled(&'static [(&'static str, Schema)]),
+    /// A structure that is owned as a whole.
+    Whole(&'static [(&'static str, Schema)]),
     /// Names to values, each owned by itself.
     Map(&'static Schema),
     /// A list that is replaced and owned as a whole.
     Atomic(&'static Schema),
     /// A list whose items are found by one of their fields.
     Keyed(&'static str, &'static Schema),
+    /// The same, null when it is empty.
+    KeptKeyed(&'static str, &'static Schema),
     /// A list of distinct strings.
     Set,
     /// An object with metadata whose other members are not described.
@@ -39,8 +55,8 @@ pub(crate) enum Schema {
 }
 
 use Schema::{
-    Any, Atomic, Flag, KeptNumber, KeptText, Keyed, Number, Open, Optional, Quantity, Set, Struct,
-    Text,
+    Any, Atomic, Filled, Flag, KeptKeyed, KeptNumber, KeptText, Keyed, Moment, Number, Open,
+    Optional, Quantity, Set, Struct, Text, Whole,
 };
 
 const METADATA: Schema = Struct(&[
@@ -60,7 +76,7 @@ const METADATA: Schema = Struct(&[
         "ownerReferences",
         Keyed(
             "uid",
-            &Struct(&[
+            &Whole(&[
                 ("apiVersion", KeptText),
                 ("kind", KeptText),
                 ("name", KeptText),
@@ -85,6 +101,17 @@ const CONDITION: Schema = Struct(&[
     ("reason", Text),
     ("message", Text),
     ("observedGeneration", Number),
+]);
+
+/// A condition whose times are always written.
+const CONDITION_TIMES: Schema = Struct(&[
+    ("type", KeptText),
+    ("observedGeneration", Number),
+    ("status", KeptText),
+    ("lastProbeTime", Moment),
+    ("lastTransitionTime", Moment),
+    ("reason", Text),
+    ("message", Text),
 ]);
 
 /// Node, after `k8s.io/api/core/v1`.
@@ -179,7 +206,7 @@ impl Schema {
     /// The type of a member, if this is something with members and knows it.
     pub(crate) fn member(&self, name: &str) -> Option<&Schema> {
         match self {
-            Struct(fields) | Optional(fields) => {
+            Struct(fields) | Optional(fields) | Filled(fields) | Whole(fields) => {
                 fields.iter().find(|(field, _)| *field == name).map(|(_, schema)| schema)
             }
             Open(fields) => Some(
@@ -222,17 +249,22 @@ impl Schema {
             (KeptNumber, Value::Null) => Some(0.into()),
             (Number | KeptNumber, value @ Value::Number(_)) => Some(value),
             (Number | KeptNumber, value) => return Err(mismatch(&value, "int64")),
-            (Optional(_), Value::Null) => None,
-            (Struct(fields), Value::Null) => {
+            (Moment, value @ (Value::Null | Value::String(_))) => Some(value),
+            (Moment, value) => return Err(mismatch(&value, "string")),
+            (Optional(_) | Whole(_), Value::Null) => None,
+            (Struct(fields) | Filled(fields), Value::Null) => {
                 Some(decode_fields(fields, Map::new(), false, path, unknown)?)
             }
-            (Struct(fields) | Optional(fields), Value::Object(members)) => {
-                Some(decode_fields(fields, members, false, path, unknown)?)
-            }
+            (
+                Struct(fields) | Optional(fields) | Filled(fields) | Whole(fields),
+                Value::Object(members),
+            ) => Some(decode_fields(fields, members, false, path, unknown)?),
             (Open(fields), Value::Object(members)) => {
                 Some(decode_fields(fields, members, true, path, unknown)?)
             }
-            (Struct(_) | Optional(_) | Open(_), value) => return Err(mismatch(&value, "object")),
+            (Struct(_) | Optional(_) | Filled(_) | Whole(_) | Open(_), value) => {
+                return Err(mismatch(&value, "object"));
+            }
             (Schema::Map(_), Value::Null) => None,
             (Schema::Map(item), Value::Object(members)) => {
                 let mut decoded = Map::new();
@@ -245,11 +277,17 @@ impl Schema {
             }
             (Schema::Map(_), value) => return Err(mismatch(&value, "map[string]string")),
             (Atomic(_) | Keyed(..) | Set, Value::Null) => None,
+            (KeptKeyed(..), Value::Null) => Some(Value::Null),
             (Atomic(item) | Keyed(_, item), Value::Array(items)) => {
                 decode_items(item, items, path, unknown)?
             }
+            (KeptKeyed(_, item), Value::Array(items)) => {
+                Some(decode_items(item, items, path, unknown)?.unwrap_or(Value::Null))
+            }
             (Set, Value::Array(items)) => decode_items(&KeptText, items, path, unknown)?,
-            (Atomic(_) | Keyed(..) | Set, value) => return Err(mismatch(&value, "slice")),
+            (Atomic(_) | Keyed(..) | KeptKeyed(..) | Set, value) => {
+                return Err(mismatch(&value, "slice"));
+            }
         })
     }
 }
@@ -265,7 +303,11 @@ fn decode_fields(
     for (name, schema) in fields {
         let member = members.remove(*name).unwrap_or(Value::Null);
         // Most fields are missing and need no path.
-        if member.is_null() && !matches!(schema, Struct(_) | KeptText | KeptNumber) {
+        let kept = matches!(
+            schema,
+            Struct(_) | Filled(_) | KeptText | KeptNumber | KeptKeyed(..) | Moment
+        );
+        if member.is_null() && !kept {
             continue;
         }
         if let Some(member) = schema.decode(member, &join(path, name), unknown)? {

@@ -1,5 +1,7 @@
 //! Label selectors: the grammar, the matching and the error messages of Kubernetes.
 
+use serde_json::Value;
+
 use super::{object::Object, status::quote, syntax};
 
 /// A parsed label selector; all requirements must hold.
@@ -29,6 +31,32 @@ impl LabelSelector {
     /// Parses the text of a `labelSelector` parameter.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         Parser { tokens: tokens(text), position: 0 }.parse()
+    }
+
+    /// Reads a `LabelSelector` structure; `None` if it is not a valid one. An empty one matches
+    /// everything.
+    pub(crate) fn from_object(selector: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let mut requirements = Vec::new();
+        for (key, value) in
+            selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten()
+        {
+            requirements.push(Requirement { key: key.clone(), test: Test::In(vec![text(value)?]) });
+        }
+        let expressions = selector.get("matchExpressions").and_then(Value::as_array);
+        for expression in expressions.into_iter().flatten() {
+            let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+            let values: Vec<String> = values.filter_map(text).collect();
+            let test = match expression.get("operator")?.as_str()? {
+                "In" => Test::In(values),
+                "NotIn" => Test::NotIn(values),
+                "Exists" => Test::Exists,
+                "DoesNotExist" => Test::Missing,
+                _ => return None,
+            };
+            requirements.push(Requirement { key: text(expression.get("key")?)?, test });
+        }
+        Some(Self { requirements })
     }
 
     /// Whether everything matches.

@@ -1,11 +1,13 @@
 //! What happens to nodes without a client's doing: they join, they are changed by a second writer,
 //! they go and come back.
 
+pub(crate) mod pods;
+
 use serde_json::{Map, Value};
 
 use super::{
-    handler::Shared, node_factory, patch::Patch, resource::Resource, route::ResourcePath,
-    status::ApiError, store::Store, write, write_options::WriteOptions,
+    deletion::DeleteOptions, handler::Shared, node_factory, patch::Patch, resource::Resource,
+    route::ResourcePath, status::ApiError, store::Store, write, write_options::WriteOptions,
 };
 
 /// The field manager of changes from the side.
@@ -66,7 +68,7 @@ pub(crate) fn change_node(
 
 /// Deletes a node.
 pub(crate) fn delete_node(store: &Store, name: &str) -> Result<(), ApiError> {
-    write::delete(store, &path(Some(name)), &Map::new(), false).map(|_| ())
+    write::delete(store, &path(Some(name)), &DeleteOptions::default(), SIDE_WRITER).map(|_| ())
 }
 
 /// Deletes a node and adds it again as it was: the same but for UID, age and resource version.

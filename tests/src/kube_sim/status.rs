@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::resource::Resource;
+use super::{auth::Attributes, resource::Resource};
 
 /// A failed request: becomes a `Status` object with `status: Failure`.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -47,24 +47,26 @@ impl ApiError {
     /// 403 for a resource request.
     pub(crate) fn forbidden(
         user: &str,
-        verb: &str,
+        wanted: Attributes<'_>,
         resource: Resource,
-        namespace: Option<&str>,
         name: Option<&str>,
     ) -> Self {
         let info = resource.info();
-        let scope = match namespace {
+        let scope = match wanted.namespace {
             Some(ns) => format!("in the namespace \"{ns}\""),
             None => "at the cluster scope".to_owned(),
         };
         let object = name.map(|n| format!(" \"{n}\"")).unwrap_or_default();
+        let subresource = wanted.subresource.map(|sub| format!("/{sub}")).unwrap_or_default();
         Self::new(
             403,
             "Forbidden",
             format!(
-                "{plural}{object} is forbidden: User \"{user}\" cannot {verb} resource \"{plural}\" \
-                 in API group \"{group}\" {scope}",
-                plural = info.qualified_plural(),
+                "{qualified}{object} is forbidden: User \"{user}\" cannot {verb} resource \
+                 \"{plural}{subresource}\" in API group \"{group}\" {scope}",
+                qualified = info.qualified_plural(),
+                verb = wanted.verb,
+                plural = info.plural,
                 group = info.group
             ),
         )
@@ -120,6 +122,29 @@ impl ApiError {
             format!("Operation cannot be fulfilled on {plural} \"{name}\": {why}"),
         )
         .details(object_details(resource, Some(name)))
+    }
+
+    /// 409: a precondition of a deletion does not hold; this one calls the object by its kind.
+    pub(crate) fn deletion_conflict(resource: Resource, name: &str, why: &str) -> Self {
+        let info = resource.info();
+        let (kind, group) = (info.kind, info.group);
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let mut details = json!({ "name": name, "kind": kind });
+        if !group.is_empty() {
+            details["group"] = group.into();
+        }
+        let message = format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}");
+        Self::new(409, "Conflict", message).details(details)
+    }
+
+    /// 429: a disruption budget is in the way; 0 seconds leave the time of a retry to the client.
+    pub(crate) fn budget(cause: &str, retry_after_seconds: u64) -> Self {
+        let mut details = json!({ "causes": [{ "reason": "DisruptionBudget", "message": cause }] });
+        if retry_after_seconds > 0 {
+            details["retryAfterSeconds"] = retry_after_seconds.into();
+        }
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        Self::new(429, "TooManyRequests", message).details(details)
     }
 
     /// 409: the `resourceVersion` in the request is not the object's.

@@ -1,16 +1,21 @@
 //! The objects, their revisions and the history that watches and continued lists read from.
 //!
 //! One lock around everything, held for the microseconds that one change takes and never across an
-//! await: all writes have one order, which is the order of the revisions.
+//! await: all writes have one order, which is the order of the revisions. What must happen at once, an
+//! eviction and its budget's count, is one [`Transaction`].
+
+mod transaction;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
+pub(crate) use self::transaction::{Cause, Transaction};
 use super::{
+    disruption::Disruption,
     object::{Draft, Object},
     resource::Resource,
     status::ApiError,
@@ -68,6 +73,9 @@ struct Collection {
 struct Inner {
     revision: u64,
     collections: [Collection; Resource::ALL.len()],
+    /// The keys of the pods of each controller, by its UID.
+    owned: HashMap<String, BTreeSet<String>>,
+    disruption: Disruption,
 }
 
 /// All objects of all kinds.
@@ -86,16 +94,16 @@ pub(crate) fn key(namespace: Option<&str>, name: &str) -> String {
     }
 }
 
-fn key_of(object: &Object) -> String {
-    key(Some(object.namespace()), object.name())
-}
-
 impl Store {
     /// An empty store that remembers up to `history` events per kind.
     pub(crate) fn new(history: usize) -> Self {
         let collection = || Collection { compacted: FIRST_REVISION, ..Collection::default() };
-        let inner =
-            Inner { revision: FIRST_REVISION, collections: std::array::from_fn(|_| collection()) };
+        let inner = Inner {
+            revision: FIRST_REVISION,
+            collections: std::array::from_fn(|_| collection()),
+            owned: HashMap::new(),
+            disruption: Disruption::default(),
+        };
         Self {
             inner: Mutex::new(inner),
             revisions: watch::Sender::new(FIRST_REVISION),
@@ -156,7 +164,7 @@ impl Store {
         }
         let mut objects = collection.objects.clone();
         for event in collection.events.range(later..).rev() {
-            let key = key_of(&event.object);
+            let key = event.object.key();
             match &event.previous {
                 Some(previous) => objects.insert(key, Arc::clone(previous)),
                 None => objects.remove(&key),
@@ -187,6 +195,33 @@ impl Store {
         Ok((events, complete))
     }
 
+    /// Does several things at once: nobody sees a state in between, and budgets are brought up to
+    /// date before anybody sees the last one. What `work` has written stays when it fails.
+    pub(crate) fn transact<R>(
+        &self,
+        cause: Cause<'_>,
+        work: impl FnOnce(&mut Transaction<'_>) -> R,
+    ) -> R {
+        let mut inner = self.lock();
+        let mut transaction = Transaction::new(&mut inner, self.history);
+        let result = work(&mut transaction);
+        transaction.settle(cause);
+        let revision = inner.revision;
+        drop(inner);
+        self.revisions.send_if_modified(|current| {
+            // Two writers may come here in the other order.
+            let newer = revision > *current;
+            *current = revision.max(*current);
+            newer
+        });
+        result
+    }
+
+    /// Looks at the disruption controller.
+    pub(crate) fn disruption<R>(&self, look: impl FnOnce(&mut Disruption) -> R) -> R {
+        look(&mut self.lock().disruption)
+    }
+
     /// Stores a new object.
     pub(crate) fn create(
         &self,
@@ -194,20 +229,14 @@ impl Store {
         draft: Draft,
         dry_run: bool,
     ) -> Result<Change, ApiError> {
-        let mut inner = self.lock();
-        let revision = inner.revision + 1;
-        let object = Arc::new(Object::new(resource, revision, draft));
-        let key = key_of(&object);
-        if inner.collections[resource as usize].objects.contains_key(&key) {
-            return Err(ApiError::already_exists(resource, object.name()));
-        }
-        let change = Change { before: None, after: Some(Arc::clone(&object)), effective: !dry_run };
-        if !dry_run {
-            inner.collections[resource as usize].objects.insert(key, Arc::clone(&object));
-            let event = Event { revision, kind: EventKind::Added, object, previous: None };
-            self.record(inner, event);
-        }
-        Ok(change)
+        self.transact(Cause::Other, |transaction| {
+            if dry_run {
+                let object = transaction.vet(resource, draft)?;
+                return Ok(Change { before: None, after: Some(object), effective: false });
+            }
+            let object = transaction.create(resource, draft)?;
+            Ok(Change { before: None, after: Some(object), effective: true })
+        })
     }
 
     /// Changes an object. `change` sees the present version and returns the sections to replace,
@@ -220,61 +249,19 @@ impl Store {
         dry_run: bool,
         change: impl FnOnce(&Object) -> Result<Option<Draft>, ApiError>,
     ) -> Result<Change, ApiError> {
-        let mut inner = self.lock();
-        let before = inner.collections[resource as usize]
-            .objects
-            .get(key)
-            .cloned()
-            .ok_or_else(|| ApiError::not_found(resource, name))?;
-        let Some(draft) = change(&before)? else {
-            let after = Some(Arc::clone(&before));
-            return Ok(Change { before: Some(before), after, effective: false });
-        };
-        if dry_run {
-            let after = Some(Arc::new(before.with(before.revision(), draft)));
-            return Ok(Change { before: Some(before), after, effective: false });
-        }
-        let revision = inner.revision + 1;
-        let object = Arc::new(before.with(revision, draft));
-        inner.collections[resource as usize].objects.insert(key.to_owned(), Arc::clone(&object));
-        let event = Event {
-            revision,
-            kind: EventKind::Modified,
-            object: Arc::clone(&object),
-            previous: Some(Arc::clone(&before)),
-        };
-        self.record(inner, event);
-        Ok(Change { before: Some(before), after: Some(object), effective: true })
-    }
-
-    /// Removes an object if `check` agrees.
-    pub(crate) fn delete(
-        &self,
-        resource: Resource,
-        key: &str,
-        name: &str,
-        dry_run: bool,
-        check: impl FnOnce(&Object) -> Result<(), ApiError>,
-    ) -> Result<Change, ApiError> {
-        let mut inner = self.lock();
-        let before = inner.collections[resource as usize]
-            .objects
-            .get(key)
-            .cloned()
-            .ok_or_else(|| ApiError::not_found(resource, name))?;
-        check(&before)?;
-        if !dry_run {
-            inner.collections[resource as usize].objects.remove(key);
-            let revision = inner.revision + 1;
-            let event = Event {
-                revision,
-                kind: EventKind::Deleted,
-                object: Arc::new(before.at(revision)),
-                previous: Some(Arc::clone(&before)),
+        self.transact(Cause::Other, |transaction| {
+            let before = transaction.find(resource, key, name)?;
+            let Some(draft) = change(&before)? else {
+                let after = Some(Arc::clone(&before));
+                return Ok(Change { before: Some(before), after, effective: false });
             };
-            self.record(inner, event);
-        }
-        Ok(Change { before: Some(before), after: None, effective: !dry_run })
+            let after = if dry_run {
+                Arc::new(before.with(before.revision(), draft))
+            } else {
+                transaction.update(&before, draft)
+            };
+            Ok(Change { before: Some(before), after: Some(after), effective: !dry_run })
+        })
     }
 
     /// Forgets the whole history: every older revision is expired from now on.
@@ -285,24 +272,5 @@ impl Store {
             collection.events.clear();
             collection.compacted = revision;
         }
-    }
-
-    fn record(&self, mut inner: MutexGuard<'_, Inner>, event: Event) {
-        let revision = event.revision;
-        inner.revision = revision;
-        let collection = &mut inner.collections[event.object.resource() as usize];
-        collection.events.push_back(Arc::new(event));
-        while collection.events.len() > self.history {
-            if let Some(oldest) = collection.events.pop_front() {
-                collection.compacted = oldest.revision;
-            }
-        }
-        drop(inner);
-        self.revisions.send_if_modified(|current| {
-            // Two writers may come here in the other order.
-            let newer = revision > *current;
-            *current = revision.max(*current);
-            newer
-        });
     }
 }

@@ -1,6 +1,8 @@
 //! What the API server does to objects of a kind before it stores them: admission, fields that a
 //! writer may not touch, validation.
 
+mod pod;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -18,9 +20,14 @@ const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
 /// Admission of a new object, after its fields have been attributed to their manager.
 pub(crate) fn admit(resource: Resource, draft: &mut Draft) {
-    if resource != Resource::Nodes {
-        return;
+    match resource {
+        Resource::Nodes => not_ready_yet(draft),
+        Resource::Pods => pod::admit(draft),
+        _ => {}
     }
+}
+
+fn not_ready_yet(draft: &mut Draft) {
     let spec = draft.entry("spec").or_insert_with(|| json!({}));
     let Some(spec) = spec.as_object_mut() else {
         return;
@@ -34,23 +41,50 @@ pub(crate) fn admit(resource: Resource, draft: &mut Draft) {
     }
 }
 
+/// Sets what a client cannot choose for a new object: a status of its own least of all.
+pub(crate) fn reset_new(resource: Resource, draft: &mut Draft) {
+    let info = resource.info();
+    if info.generation
+        && let Some(metadata) = draft.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        metadata.insert("generation".to_owned(), 1.into());
+    }
+    let status = match resource {
+        // A node may bring its status along.
+        Resource::Nodes => return,
+        Resource::Pods => pod::new_status(draft),
+        Resource::Namespaces => json!({ "phase": "Active" }),
+        _ if info.status => {
+            let empty = info.schema.member("status");
+            let empty = empty.map(|status| status.decode(json!({}), "", &mut Vec::new()));
+            empty.and_then(Result::ok).flatten().unwrap_or_else(|| json!({}))
+        }
+        _ => return,
+    };
+    draft.insert("status".to_owned(), status);
+}
+
 /// The sections that a creation does not attribute to its manager.
 pub(crate) fn unowned_on_create(resource: Resource) -> &'static [&'static str] {
-    match resource {
-        Resource::Nodes => &["status"],
-        _ => &[],
-    }
+    if resource.info().status { &["status"] } else { &[] }
 }
 
 /// Removes the sections that a write through this path may not change.
-pub(crate) fn restrict_update(resource: Resource, subresource: Option<&str>, draft: &mut Draft) {
-    let has_status = matches!(resource, Resource::Nodes | Resource::Pods | Resource::Namespaces);
+pub(crate) fn restrict_update(
+    resource: Resource,
+    subresource: Option<&str>,
+    old: &Object,
+    draft: &mut Draft,
+) {
     match subresource {
-        None if has_status => {
+        None if resource.info().status => {
             draft.remove("status");
         }
         Some("status") => {
             draft.retain(|section, _| section == "status" || section == "metadata");
+            if resource == Resource::Pods {
+                pod::keep_class(old, draft);
+            }
         }
         _ => {}
     }
@@ -70,6 +104,7 @@ pub(crate) fn validate_create(resource: Resource, draft: &Draft) -> Result<(), A
     }
     errors.extend(metadata_errors(metadata));
     errors.extend(taint_errors(resource, draft));
+    errors.extend(spec_errors(resource, draft));
     refuse(resource, name, &errors)
 }
 
@@ -95,6 +130,12 @@ pub(crate) fn validate_update(
     let taints = taint_errors(resource, draft);
     errors.extend(taints.iter().cloned());
     errors.extend(taints);
+    errors.extend(spec_errors(resource, draft));
+    if resource == Resource::Pods
+        && let Some(error) = pod::frozen_error(old, draft)
+    {
+        errors.push(error);
+    }
     if resource == Resource::Nodes
         && let Some(spec) = draft.get("spec")
         && frozen(spec) != frozen(old.section("spec").unwrap_or(&Value::Null))
@@ -106,6 +147,19 @@ pub(crate) fn validate_update(
         ));
     }
     refuse(resource, old.name(), &errors)
+}
+
+fn spec_errors(resource: Resource, draft: &Draft) -> Vec<FieldError> {
+    match (resource, draft.get("spec")) {
+        (Resource::Pods, Some(spec)) => pod::spec_errors(spec),
+        (Resource::Budgets, Some(spec))
+            if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() =>
+        {
+            let detail = "minAvailable and maxUnavailable cannot be both set";
+            vec![FieldError::invalid("spec", &spec.to_string(), detail)]
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn refuse(resource: Resource, name: &str, errors: &[FieldError]) -> Result<(), ApiError> {

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    apply,
-    managed_fields::{self, Entry, Operation},
+    apply, defaults,
+    managed_fields::{self, Entry, Manager, Operation},
     object::{Draft, Object},
     resource::Resource,
     route::ResourcePath,
@@ -37,7 +37,7 @@ pub(crate) fn finish(
     }
     *notes = warnings(options, &unknown);
     check_identity(path, old, &mut decoded)?;
-    strategy::restrict_update(resource, path.subresource.as_deref(), &mut decoded);
+    strategy::restrict_update(resource, path.subresource.as_deref(), old, &mut decoded);
     strategy::validate_update(resource, old, &decoded)?;
 
     decoded.retain(|section, value| !unchanged(old, section, value));
@@ -78,7 +78,7 @@ pub(crate) fn finish_apply(
     if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }
-    strategy::restrict_update(resource, path.subresource.as_deref(), &mut config);
+    strategy::restrict_update(resource, path.subresource.as_deref(), old, &mut config);
     let manager = options.manager(Operation::Apply, path.subresource.as_deref());
     let applied = apply::apply(old, &config, manager, options.force)?;
     let (mut draft, _) = decode(resource, applied.draft)
@@ -107,13 +107,34 @@ fn unchanged(old: &Object, section: &str, value: &Value) -> bool {
     }
 }
 
-/// Puts the list of managers into the metadata of a change.
+/// A change by a component of the cluster, attributed to it; past decoding and validation.
+pub(crate) fn attribute(
+    old: &Object,
+    mut draft: Draft,
+    manager: &str,
+    subresource: Option<&str>,
+) -> Option<Draft> {
+    draft.retain(|section, value| !unchanged(old, section, value));
+    if draft.is_empty() {
+        return None;
+    }
+    let manager = Manager { name: manager, operation: Operation::Update, subresource };
+    let diff = managed_fields::changes(old.resource(), Some(old), &draft);
+    let mut managers = managed_fields::read(old);
+    managed_fields::record_update(&mut managers, old.resource(), manager, &diff);
+    Some(with_managers(old, draft, managers))
+}
+
+/// Puts the list of managers into the metadata of a change, and counts changes of the specification.
 fn with_managers(old: &Object, mut draft: Draft, managers: Vec<Entry>) -> Draft {
     let mut metadata = match draft.remove("metadata") {
         Some(Value::Object(metadata)) => metadata,
         _ => old.metadata().as_object().cloned().unwrap_or_default(),
     };
     managed_fields::write(&mut metadata, managers);
+    if draft.contains_key("spec") && old.resource().info().generation {
+        metadata.insert("generation".to_owned(), (old.generation() + 1).into());
+    }
     draft.insert("metadata".to_owned(), Value::Object(metadata));
     draft
 }
@@ -172,6 +193,7 @@ fn check_identity(path: &ResourcePath, old: &Object, draft: &mut Draft) -> Resul
         "resourceVersion",
         "creationTimestamp",
         "deletionTimestamp",
+        "deletionGracePeriodSeconds",
         "generation",
     ];
     metadata.remove("managedFields");
@@ -202,6 +224,7 @@ fn decode(resource: Resource, draft: Draft) -> Result<(Draft, Vec<String>), Type
             None => unknown.push(section),
         }
     }
+    defaults::apply(resource, &mut decoded);
     Ok((decoded, unknown))
 }
 

@@ -4,13 +4,15 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    apply, clock,
+    apply, clock, defaults,
+    deletion::{self, DeleteOptions, Deletion},
     managed_fields::{self, Operation},
     object::Draft,
     patch::Patch,
+    resource::Resource,
     route::ResourcePath,
     status::ApiError,
-    store::{self, Change, Store},
+    store::{self, Cause, Change, Store},
     strategy, update,
     write_options::{FieldValidation, WriteOptions},
 };
@@ -42,9 +44,29 @@ pub(crate) fn seed(
     body: Map<String, Value>,
     manager: &str,
 ) -> Result<Change, ApiError> {
+    store.create(path.resource, draft(path, body, manager)?, false)
+}
+
+/// A new object of the simulator's own, ready to be stored.
+pub(crate) fn draft(
+    path: &ResourcePath,
+    body: Map<String, Value>,
+    manager: &str,
+) -> Result<Draft, ApiError> {
     let options = WriteOptions::by(manager);
-    let (draft, _) = prepare_create(path, body, &options, Operation::Update)?;
-    store.create(path.resource, draft, false)
+    let (mut draft, _) = prepare_create(path, body, &options, Operation::Update)?;
+    // Nodes come as they are; the rest takes what admission gives, unless it says otherwise.
+    if path.resource != Resource::Nodes {
+        let status = draft.remove("status");
+        strategy::admit(path.resource, &mut draft);
+        strategy::reset_new(path.resource, &mut draft);
+        if let (Some(Value::Object(given)), Some(own)) = (status, draft.get_mut("status"))
+            && let Some(own) = own.as_object_mut()
+        {
+            own.extend(given);
+        }
+    }
+    Ok(draft)
 }
 
 fn create_with(
@@ -54,8 +76,15 @@ fn create_with(
     options: &WriteOptions,
     operation: Operation,
 ) -> Result<Written, ApiError> {
+    if path.resource.info().namespaced {
+        let namespace = path.namespace.as_deref().ok_or_else(ApiError::method_not_allowed)?;
+        if store.get(Resource::Namespaces, namespace).is_none() {
+            return Err(ApiError::not_found(Resource::Namespaces, namespace));
+        }
+    }
     let (mut draft, warnings) = prepare_create(path, body, options, operation)?;
     strategy::admit(path.resource, &mut draft);
+    strategy::reset_new(path.resource, &mut draft);
     strategy::validate_create(path.resource, &draft)?;
     let change = store.create(path.resource, draft, options.dry_run)?;
     Ok(Written { change, warnings, created: true })
@@ -78,11 +107,18 @@ fn prepare_create(
     if options.validation == FieldValidation::Strict && !unknown.is_empty() {
         return Err(ApiError::bad_request(update::strict_message(&unknown)));
     }
+    defaults::apply(resource, &mut draft);
     let mut metadata = match draft.remove("metadata") {
         Some(Value::Object(metadata)) => metadata,
         _ => Map::new(),
     };
     if let Some(namespace) = &path.namespace {
+        if metadata.get("namespace").is_some_and(|given| given != namespace.as_str()) {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the \
+                 request",
+            ));
+        }
         metadata.insert("namespace".to_owned(), namespace.as_str().into());
     }
     if metadata.get("name").is_none()
@@ -97,8 +133,16 @@ fn prepare_create(
     if !options.keep_creation_time || metadata.get("creationTimestamp").is_none() {
         metadata.insert("creationTimestamp".to_owned(), clock::now().into());
     }
-    for server_side in ["resourceVersion", "managedFields", "selfLink", "deletionTimestamp"] {
-        metadata.remove(server_side);
+    let server_side = [
+        "resourceVersion",
+        "managedFields",
+        "selfLink",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ];
+    for field in server_side {
+        metadata.remove(field);
     }
     draft.insert("metadata".to_owned(), Value::Object(metadata));
 
@@ -148,6 +192,7 @@ pub(crate) fn replace(
         }
         update::finish(path, old, &|| Ok(draft.clone()), options, &mut notes)
     })?;
+    finish_deletion(store, path, &change);
     Ok(Written { change, warnings: notes, created: false })
 }
 
@@ -172,40 +217,35 @@ pub(crate) fn patch(
         }
         patch => update::finish(path, old, &|| patch.apply_to(old), options, &mut notes),
     })?;
+    finish_deletion(store, path, &change);
     Ok(Written { change, warnings: notes, created: false })
 }
 
-/// DELETE of one object.
+/// DELETE of one object; `user` is who does it.
 pub(crate) fn delete(
     store: &Store,
     path: &ResourcePath,
-    body: &Map<String, Value>,
-    dry_run: bool,
-) -> Result<Change, ApiError> {
+    options: &DeleteOptions,
+    user: &str,
+) -> Result<Deletion, ApiError> {
     let name = path.name.as_deref().unwrap_or_default();
     let key = store::key(path.namespace.as_deref(), name);
-    let wanted = |field: &str| body.get("preconditions")?.get(field)?.as_str();
-    store.delete(path.resource, &key, name, dry_run, |object| {
-        if let Some(uid) = wanted("uid")
-            && uid != object.uid()
-        {
-            let why = format!(
-                "the UID in the precondition ({uid}) does not match the UID in record ({}). The \
-                 object might have been deleted and then recreated",
-                object.uid()
-            );
-            return Err(ApiError::conflict(path.resource, name, &why));
-        }
-        if let Some(revision) = wanted("resourceVersion")
-            && revision != object.revision().to_string()
-        {
-            let why = format!(
-                "the ResourceVersion in the precondition ({revision}) does not match the \
-                 ResourceVersion in record ({}). The object might have been modified",
-                object.revision()
-            );
-            return Err(ApiError::conflict(path.resource, name, &why));
-        }
-        Ok(())
+    let what = format!("a deletion of {key} by {user}");
+    store.transact(Cause::Disruption(&what), |transaction| {
+        let object = transaction.find(path.resource, &key, name)?;
+        deletion::delete(transaction, &object, options)
     })
+}
+
+/// Takes a pod away that waited for its last finalizer to go.
+fn finish_deletion(store: &Store, path: &ResourcePath, change: &Change) {
+    if let Some(object) = change.after.as_ref().filter(|_| change.effective)
+        && object.is_terminating()
+    {
+        store.transact(Cause::Other, |transaction| {
+            if let Some(object) = transaction.get(path.resource, &object.key()) {
+                deletion::finish(transaction, &object);
+            }
+        });
+    }
 }
