@@ -1,6 +1,7 @@
 //! SQL: one module per table or question, and none anywhere else.
 
 pub mod claim;
+pub mod drains;
 pub mod flush;
 pub mod items;
 pub mod metrics;

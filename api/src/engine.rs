@@ -43,8 +43,13 @@ impl Engine {
     ) -> Result<Self, ConnectError> {
         let progress = Progress::default();
         let limits = config.executor.clone();
-        let executor =
-            Executor::new(clusters.clone(), limits.clone(), progress.clone(), metrics.clone());
+        let executor = Executor::new(
+            clusters.clone(),
+            pool.clone(),
+            limits.clone(),
+            progress.clone(),
+            metrics.clone(),
+        );
         let writer = Writer::new(progress, executor.owner(), &config.database, metrics)?;
         let stop_writer = CancellationToken::new();
         let claimer = executor.claimer(&config.database)?;

@@ -6,14 +6,16 @@
 //!     └──▶ gone                          └──▶ gone
 //! ```
 //!
-//! Roles: `claimer` finds and renews leases, `runner` works through one task, `item` does one
-//! node.
+//! Roles: `claimer` finds and renews leases; `runner` works through one task, in the order of its
+//! `schedule`; `item` does one node, which is to `apply` a change (knowing the node's `past`) or to
+//! `drain` it (its pods' `evictions`, when it is its `turn`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use knm_shared::config;
 use knm_shared::ids::{LeaseToken, OwnerId, Seq, TaskId};
+use knm_shared::pg::Pool;
 use knm_shared::status::{Desired, ItemStatus, TaskStatus};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,11 +29,17 @@ use crate::lease::{Lease, Moment};
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 
+mod apply;
 mod backoff;
 mod claimer;
+mod drain;
+mod evictions;
 mod item;
+mod past;
 mod runner;
+mod schedule;
 mod session;
+mod turn;
 
 pub use claimer::Claimer;
 
@@ -53,7 +61,11 @@ pub struct Executor {
 struct Inner {
     owner: OwnerId,
     clusters: Clusters,
+    /// For questions that are not the writer's nor the claimer's.
+    pool: Pool,
     limits: config::Executor,
+    /// The node that this process runs on, if it knows.
+    own_node: Option<String>,
     progress: Progress,
     metrics: Metrics,
     slots: Mutex<HashMap<TaskId, Slot>>,
@@ -71,6 +83,7 @@ impl Executor {
     #[must_use]
     pub fn new(
         clusters: Clusters,
+        pool: Pool,
         limits: config::Executor,
         progress: Progress,
         metrics: Metrics,
@@ -79,7 +92,9 @@ impl Executor {
             inner: Arc::new(Inner {
                 owner: OwnerId(Uuid::new_v4()),
                 clusters,
+                pool,
                 limits,
+                own_node: config::env::node_name(),
                 progress,
                 metrics,
                 slots: Mutex::default(),
@@ -226,6 +241,8 @@ impl Reservation {
             action: task.action.to_owned(),
             params: task.params.clone(),
             options: task.options.clone(),
+            username: task.username.clone(),
+            reason: task.reason.clone(),
             status: TaskStatus::Queued,
             desired: Desired::Run,
             seq: Seq(1),
@@ -239,6 +256,7 @@ impl Reservation {
             status: ItemStatus::Pending,
             attempts: 0,
             before: None,
+            before_version: None,
         };
         let items = (0..).zip(task.nodes.iter().zip(&task.uids)).map(item).collect();
         self.executor.start(claimed, items, self.sent);

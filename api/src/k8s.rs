@@ -14,11 +14,34 @@ use tower::ServiceBuilder;
 
 mod calls;
 mod fence;
+mod nodes;
 mod outcome;
+mod pods;
 
-pub use calls::Nodes;
+pub use calls::Terms;
 pub use fence::Fenced;
+pub use nodes::Nodes;
 pub use outcome::{CallError, Refusal};
+pub use pods::{Leaving, Pods, Right};
+
+/// Recorded with every write; shows up in `managedFields`.
+const FIELD_MANAGER: &str = "kube-node-manager";
+
+/// Whether a write is only tried: the API server checks it and stores nothing
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DryRun {
+    /// Nothing changes.
+    Yes,
+    /// It counts.
+    No,
+}
+
+impl From<bool> for DryRun {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
 
 /// A configured cluster that cannot be used as it stands.
 #[derive(Debug, thiserror::Error)]

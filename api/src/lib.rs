@@ -11,6 +11,7 @@ pub mod clusters;
 pub mod db;
 pub mod engine;
 pub mod executor;
+pub mod field;
 pub mod http;
 pub mod k8s;
 pub mod lease;

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub lease_lost: IntCounter,
     /// `knm_api_takeovers_total`: tasks that this process took from a holder that had died.
     pub takeovers: IntCounter,
+    /// `knm_api_drains_blocked`: nodes of this process whose drain waits for a disruption budget.
+    pub drains_blocked: IntGauge,
     /// `knm_api_tasks_held`: tasks that this process works on.
     pub tasks_held: IntGauge,
     /// `knm_api_tasks{status}`: unfinished tasks in the database; the same in every replica, so use
@@ -110,6 +112,11 @@ impl Metrics {
                 r,
                 "knm_api_takeovers_total",
                 "Tasks that this process took from a dead holder",
+            )?,
+            drains_blocked: gauge(
+                r,
+                "knm_api_drains_blocked",
+                "Nodes of this process whose drain waits for a disruption budget",
             )?,
             tasks_held: gauge(r, "knm_api_tasks_held", "Tasks that this process works on")?,
             tasks: {

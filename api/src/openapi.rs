@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 
 use crate::routes::{auth, clusters, meta, nodes, progress, tasks};
-use crate::tasks::LabelParams;
+use crate::tasks::{DrainParams, KeyParams, NoParams, TaintParams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,7 +25,7 @@ use crate::tasks::LabelParams;
         tasks::cancel, tasks::pause, tasks::resume,
         progress::websocket,
     ),
-    components(schemas(LabelParams)),
+    components(schemas(KeyParams, TaintParams, NoParams, DrainParams)),
     tags(
         (name = "auth", description = "Sessions and personal tokens"),
         (name = "meta", description = "This installation and its API"),

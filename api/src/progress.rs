@@ -39,6 +39,8 @@ pub struct ItemUpdate {
     pub attempts: u32,
     /// Values before the change; `None` leaves what is stored.
     pub before: Option<Value>,
+    /// The node's resource version that `before` was read at; stored with it.
+    pub before_version: Option<String>,
     /// Values after the change; `None` leaves what is stored.
     pub after: Option<Value>,
     /// When work on the item began; `None` leaves what is stored.

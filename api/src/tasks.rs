@@ -1,14 +1,29 @@
 //! Tasks as users see them: what may be asked for, how it is stored, how it is shown.
+//!
+//! `submit` is a request's shape; `action` and `options` are what is left of it once checked. What an
+//! action comes to on one node is a pure [`Plan`]: `keys` (label, annotate), `taint`, `cordon`, and
+//! for drains `pods`.
 
 mod action;
+mod check;
+pub mod cordon;
 mod error;
-pub mod label;
+mod keys;
+mod options;
+pub mod plan;
+pub mod pods;
 mod protected;
 mod service;
 mod submit;
+mod taint;
 pub mod view;
 
-pub use action::{Action, Options};
+pub use action::Action;
 pub use error::{FieldError, TaskError};
+pub use options::{Options, Share, Waves};
+pub use plan::{Author, Change, Plan};
 pub use service::Service;
-pub use submit::{LabelParams, NodeSelection, Submission, SubmittedOptions};
+pub use submit::{
+    Amount, DrainParams, KeyParams, NewTaint, NoParams, NodeSelection, Submission,
+    SubmittedOptions, SubmittedWaves, TaintName, TaintParams,
+};

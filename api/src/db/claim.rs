@@ -50,6 +50,10 @@ pub struct Claimed {
     pub params: Value,
     /// And how.
     pub options: Value,
+    /// The name of whoever submitted it.
+    pub username: String,
+    /// Why, in their words.
+    pub reason: String,
     /// The state it was found in.
     pub status: TaskStatus,
     /// What its users want.
@@ -77,6 +81,8 @@ pub struct Item {
     pub attempts: u32,
     /// What a former holder found before it changed anything.
     pub before: Option<Value>,
+    /// The resource version that it read that at.
+    pub before_version: Option<String>,
 }
 
 /// Unfinished tasks that the poll looks at besides the held ones, oldest first.
@@ -160,9 +166,9 @@ UPDATE progress_tasks t SET
     lease_token = t.lease_token + 1,
     lease_expires_at = clock_timestamp() + make_interval(secs => $5),
     attempt = t.attempt + 1
-FROM candidate c WHERE t.id = c.id
-RETURNING t.id, t.user_id, t.cluster, t.action, t.params, t.options, t.status, t.desired, t.seq,
-          t.lease_token, t.attempt";
+FROM candidate c, users u WHERE t.id = c.id AND u.id = t.user_id
+RETURNING t.id, t.user_id, t.cluster, t.action, t.params, t.options, u.username, t.reason, t.status,
+          t.desired, t.seq, t.lease_token, t.attempt";
 
 /// Claims tasks whose leases still are as they were seen; the others are left out.
 ///
@@ -199,6 +205,8 @@ fn claimed(row: &Row) -> Claimed {
         action: row.get("action"),
         params: row.get("params"),
         options: row.get("options"),
+        username: row.get("username"),
+        reason: row.get("reason"),
         status: word(row, "status"),
         desired: word(row, "desired"),
         seq: Seq(row.get("seq")),
@@ -208,7 +216,7 @@ fn claimed(row: &Row) -> Claimed {
 }
 
 const ITEMS: &str = "
-SELECT ordinal, node, node_uid, status, attempts, before
+SELECT ordinal, node, node_uid, status, attempts, before, before_version
 FROM progress_items WHERE task_id = $1 ORDER BY ordinal";
 
 /// The items of a claimed task. Read after the claim has committed: in the claim's own statement the
@@ -226,6 +234,7 @@ pub async fn items(client: &impl GenericClient, task: TaskId) -> Result<Vec<Item
         attempts: row.get::<_, i32>("attempts").unsigned_abs(),
         // A holder that has taken its record back has left JSON's null there.
         before: row.get::<_, Option<Value>>("before").filter(|before| !before.is_null()),
+        before_version: row.get("before_version"),
     };
     Ok(rows.iter().map(item).collect())
 }

@@ -54,14 +54,16 @@ WITH step AS (
         message = c.message,
         attempts = greatest(i.attempts, c.attempts),
         before = coalesce(c.before, i.before),
+        before_version = CASE WHEN c.before IS NULL THEN i.before_version
+                              ELSE c.before_version END,
         after = coalesce(c.after, i.after),
         started_at = coalesce(i.started_at, clock_timestamp() - make_interval(secs => c.ago)),
         finished_at = CASE WHEN c.status IN ('pending', 'running') THEN NULL
                            ELSE clock_timestamp() END
     FROM unnest(
         $17::uuid[], $18::int[], $19::text[], $20::text[], $21::int[],
-        $22::jsonb[], $23::jsonb[], $24::float8[]
-    ) AS c (task_id, ordinal, status, message, attempts, before, after, ago)
+        $22::jsonb[], $23::text[], $24::jsonb[], $25::float8[]
+    ) AS c (task_id, ordinal, status, message, attempts, before, before_version, after, ago)
     JOIN changed x ON x.id = c.task_id
     WHERE i.task_id = c.task_id AND i.ordinal = c.ordinal
     RETURNING 1
@@ -125,6 +127,7 @@ pub async fn flush(
                 &c.items.messages,
                 &c.items.attempts,
                 &c.items.before,
+                &c.items.before_versions,
                 &c.items.after,
                 &c.items.ago,
             ],
@@ -216,6 +219,7 @@ struct ItemColumns {
     messages: Vec<Option<String>>,
     attempts: Vec<i32>,
     before: Vec<Option<Value>>,
+    before_versions: Vec<Option<String>>,
     after: Vec<Option<Value>>,
     ago: Vec<Option<f64>>,
 }
@@ -250,6 +254,7 @@ impl Columns {
             items.messages.push(update.message.clone());
             items.attempts.push(int(update.attempts));
             items.before.push(update.before.clone());
+            items.before_versions.push(update.before_version.clone());
             items.after.push(update.after.clone());
             items.ago.push(update.started.map(|m| m.elapsed().as_secs_f64()));
         }

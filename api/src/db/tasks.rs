@@ -18,6 +18,8 @@ pub struct NewTask {
     pub id: TaskId,
     /// Who submits it.
     pub user: UserId,
+    /// Their name.
+    pub username: String,
     /// On which cluster.
     pub cluster: String,
     /// What to do.

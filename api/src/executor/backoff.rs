@@ -47,6 +47,80 @@ impl Patience {
     }
 }
 
+/// The tries of one step, and what they have cost so far.
+#[derive(Debug, Clone)]
+pub(super) struct Tries {
+    count: u32,
+    backoff: Backoff,
+    patience: Patience,
+    /// Calls since the last pause.
+    called: Duration,
+}
+
+impl Tries {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self {
+            count: 0,
+            backoff: Backoff::default(),
+            patience: Patience::new(timeout),
+            called: Duration::ZERO,
+        }
+    }
+
+    /// Tries so far.
+    pub(super) const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// A try begins.
+    pub(super) const fn begin(&mut self) {
+        self.count += 1;
+    }
+
+    /// The try that has begun was none.
+    pub(super) const fn take_back(&mut self) {
+        self.count -= 1;
+    }
+
+    /// A call of this try has taken so long.
+    pub(super) fn add_call(&mut self, took: Duration) {
+        self.called += took;
+    }
+
+    /// How long to wait for the next try; `None` when there is none.
+    pub(super) fn next(&mut self, trouble: &Trouble) -> Option<Duration> {
+        let pause = match trouble {
+            Trouble::Changed(_) if self.count < 3 => Duration::ZERO,
+            Trouble::Changed(_) => self.backoff.next(None).min(Duration::from_secs(1)),
+            Trouble::Busy { asked, .. } => self.backoff.next(*asked),
+        };
+        let cost = std::mem::take(&mut self.called) + pause;
+        self.patience.allows(cost).then_some(pause)
+    }
+}
+
+/// Why a step has to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// What was seen is not so any more: look again.
+    Changed(String),
+    /// The cluster cannot now.
+    Busy {
+        /// In its words.
+        why: String,
+        /// The pause that it asks for.
+        asked: Option<Duration>,
+    },
+}
+
+impl Trouble {
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Changed(why) | Self::Busy { why, .. } => why,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

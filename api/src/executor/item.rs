@@ -1,73 +1,105 @@
-//! Does one node of a task.
+//! Does one node of a task: what all actions share.
 //!
 //! ```text
-//! Reading ─▶ planned ─▶ Recording `before` (durable) ─▶ Writing ─▶ Ended
-//!    ▲          └─ nothing to do, or not allowed ───────────────────▲
-//!    ├───────────── 409: read again ───────────────────────┤
-//!    └── pause ◀─── 429, 5xx, no answer ◀──────────────────┘
+//! label, annotate, taint, cordon, uncordon:  apply ─▶ Ended
+//! drain:                                     drain (which applies the cordon) ─▶ Ended
+//! any of them:                               halt ─▶ back to pending;  lease lost ─▶ dropped
 //! ```
-//!
-//! The first look is at the node in memory, which costs no call: a write carries the resource version
-//! that was looked at, so a stale look ends in a 409 and a fresh read. "Nothing to do" and "not
-//! allowed" are never concluded from memory.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
 use knm_shared::ids::TaskId;
-use knm_shared::status::ItemStatus;
-use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
+use knm_shared::status::{Desired, ItemStatus};
+use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{Backoff, Patience};
+use super::backoff::{Tries, Trouble};
+use super::past::Past;
+use super::turn::Turns;
 use crate::clusters::NodeCache;
 use crate::db::claim::Item;
-use crate::k8s::{CallError, Fenced, Nodes};
+use crate::k8s::{CallError, DryRun, Fenced, Nodes, Pods, Terms};
 use crate::lease::{Lease, Lost, Moment};
 use crate::metrics::Metrics;
 use crate::progress::{ItemUpdate, NotStored, Progress};
-use crate::tasks::label::{self, Change, Plan};
-use crate::tasks::{Action, LabelParams};
+use crate::tasks::{Action, Author, Options};
 
 /// What all nodes of a task share.
 pub(super) struct Job {
     pub(super) task: TaskId,
     pub(super) nodes: Nodes,
+    pub(super) pods: Pods,
     pub(super) cache: NodeCache,
     pub(super) progress: Progress,
     pub(super) lease: Arc<Lease>,
     /// Calls to Kubernetes at a time.
     pub(super) calls: Semaphore,
     pub(super) action: Action,
+    pub(super) options: Options,
+    pub(super) author: Author,
+    /// Who may drain a node.
+    pub(super) turns: Turns,
     pub(super) request_timeout: Duration,
     pub(super) retry_timeout: Duration,
     pub(super) metrics: Metrics,
     /// Start nothing new; end what is in flight.
     pub(super) halt: CancellationToken,
+    /// Tells a halt for good from one for now.
+    pub(super) desired: watch::Receiver<Desired>,
+    /// DaemonSets that were found to exist, by namespace and name.
+    pub(super) daemonsets: Mutex<HashSet<(String, String)>>,
 }
 
 /// How work on a node ended, its row already recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// In a final state.
-    Ended,
+    Ended(ItemStatus),
     /// Back to pending: not done, or not known to be.
     Halted {
-        /// A call without an answer may have made the change.
-        in_doubt: bool,
+        /// What may have been done all the same, for those who read a cancelled task.
+        doubt: Option<String>,
     },
     /// The task is another's.
     Lost,
 }
 
+/// A node's final state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) status: ItemStatus,
+    pub(super) message: Option<String>,
+}
+
+impl Ended {
+    pub(super) fn failed(why: impl Into<String>) -> Self {
+        Self { status: ItemStatus::Failed, message: Some(why.into()) }
+    }
+
+    pub(super) fn succeeded(message: Option<String>) -> Self {
+        Self { status: ItemStatus::Succeeded, message }
+    }
+}
+
 /// Why a node's work cannot go on.
-enum Stop {
-    Halt,
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The task pauses, ends or is handed back.
+    Halt {
+        /// What a cancelled task has left behind.
+        doubt: Option<String>,
+    },
+    /// The task is another's.
     Lost,
     /// PostgreSQL refuses the item; the writer has stored it as failed.
     Unstorable,
+}
+
+impl Stop {
+    pub(super) const HALT: Self = Self::Halt { doubt: None };
 }
 
 impl From<Lost> for Stop {
@@ -85,280 +117,246 @@ impl From<NotStored> for Stop {
     }
 }
 
-/// What one try came to.
-enum Step {
-    End(ItemStatus, Option<String>),
-    /// What memory shows is not enough to go by.
-    AskCluster,
-    /// The object has changed: look at it again at once.
-    LookAgain(String),
-    /// Wait, then look again.
-    Wait {
-        why: String,
-        asked: Option<Duration>,
-    },
-}
-
-/// Where the next look goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    Memory,
-    Cluster,
+/// What an error of the cluster calls for.
+pub(super) enum Verdict {
+    /// The node has ended.
+    End(Ended),
+    /// Another try.
+    Again(Trouble),
 }
 
 /// One node's work under this claim.
-struct Work<'a> {
-    job: &'a Job,
-    item: Item,
+pub(super) struct Work<'a> {
+    pub(super) job: &'a Job,
+    pub(super) item: Item,
     started: Moment,
-    tries: u32,
-    /// The keys before the first write of any holder, as they are durable.
-    before: Option<Map<String, Value>>,
-    /// Whether a write may have taken effect of which `before` already tells the past.
-    written: bool,
-    recorded: bool,
-    backoff: Backoff,
-    patience: Patience,
-    /// How long the calls of this try have taken.
-    called: Duration,
+    /// Tries under this claim.
+    tried: u32,
+    pub(super) past: Past,
+    /// What the node has of the changed keys since the change.
+    pub(super) after: Option<Value>,
+    /// Whether its row says that it is being worked on.
+    pub(super) is_running: bool,
+    /// Whether a halt is none of this work's business: it clears up.
+    pub(super) clears_up: bool,
 }
 
 impl Job {
     /// Works on one node until it has ended, or the task stops.
     pub(super) async fn run(&self, item: Item) -> Outcome {
-        let before = match &item.before {
-            Some(Value::Object(before)) => Some(before.clone()),
-            _ => None,
-        };
         let mut work = Work {
             job: self,
             started: Moment::now(),
-            tries: 0,
-            // A former holder may have written after it had recorded this.
-            written: before.is_some(),
-            recorded: item.status == ItemStatus::Running,
-            before,
+            tried: 0,
+            past: Past::inherited(item.before.as_ref(), item.before_version.as_deref()),
+            after: None,
+            is_running: item.status == ItemStatus::Running,
+            clears_up: false,
             item,
-            backoff: Backoff::default(),
-            patience: Patience::new(self.retry_timeout),
-            called: Duration::ZERO,
         };
-        match work.go().await {
-            Ok((status, message)) => {
-                work.end(status, message);
-                Outcome::Ended
+        let ended = match &self.action {
+            Action::Drain(params) => work.drain(params).await,
+            _ => work.change().await,
+        };
+        match ended {
+            Ok(ended) => {
+                let status = ended.status;
+                work.end(ended);
+                Outcome::Ended(status)
             }
-            Err(Stop::Unstorable) => Outcome::Ended,
+            Err(Stop::Unstorable) => Outcome::Ended(ItemStatus::Failed),
             Err(Stop::Lost) => Outcome::Lost,
-            Err(Stop::Halt) => {
+            Err(Stop::Halt { doubt }) => {
                 work.back_to_pending();
-                Outcome::Halted { in_doubt: work.written }
+                let maybe = "a call got no answer: the change may have been made";
+                let doubt = doubt.or_else(|| work.past.may_be_written().then(|| maybe.into()));
+                Outcome::Halted { doubt }
             }
         }
+    }
+
+    /// Whether the node may be changed at all in this task.
+    pub(super) fn dry_run(&self) -> DryRun {
+        self.options.dry_run.into()
+    }
+
+    pub(super) fn knows_daemonset(&self, namespace: &str, name: &str) -> bool {
+        let known = self.daemonsets.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    pub(super) fn remember_daemonset(&self, namespace: &str, name: &str) {
+        let mut known = self.daemonsets.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((namespace.to_owned(), name.to_owned()));
+    }
+
+    /// Whether the task has been cancelled, rather than paused or handed back.
+    pub(super) fn is_cancelled(&self) -> bool {
+        *self.desired.borrow() == Desired::Cancel
     }
 }
 
 impl Work<'_> {
-    async fn go(&mut self) -> Result<(ItemStatus, Option<String>), Stop> {
-        let mut look = if self.before.is_none() { Look::Memory } else { Look::Cluster };
-        loop {
-            self.check_halt()?;
-            self.tries += 1;
-            let (why, pause) = match self.attempt(look).await? {
-                Step::End(status, message) => return Ok((status, message)),
-                Step::AskCluster => {
-                    self.tries -= 1;
-                    look = Look::Cluster;
-                    continue;
-                }
-                Step::LookAgain(why) if self.tries < 3 => (why, Duration::ZERO),
-                Step::LookAgain(why) => (why, self.backoff.next(None).min(Duration::from_secs(1))),
-                Step::Wait { why, asked } => (why, self.backoff.next(asked)),
-            };
-            look = Look::Cluster;
-            let cost = std::mem::take(&mut self.called) + pause;
-            if !self.patience.allows(cost) {
-                let tries = self.tries;
-                return Ok((
-                    ItemStatus::Failed,
-                    Some(format!("given up after {tries} tries: {why}")),
-                ));
-            }
-            if !pause.is_zero() {
-                self.say(format!("try {} in {:.1} s: {why}", self.tries + 1, pause.as_secs_f64()));
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.job.halt.cancelled() => {}
-                }
-            }
-        }
-    }
-
-    fn check_halt(&self) -> Result<(), Stop> {
-        if self.job.halt.is_cancelled() { Err(Stop::Halt) } else { Ok(()) }
-    }
-
-    async fn attempt(&mut self, look: Look) -> Result<Step, Stop> {
-        let Action::Label(params) = &self.job.action;
-        let node = match self.look(look).await? {
-            Ok(node) => node,
-            Err(step) => return Ok(step),
-        };
-        if node.metadata.uid.as_deref() != Some(&self.item.uid) {
-            if look == Look::Memory {
-                return Ok(Step::AskCluster);
-            }
-            let message = "the node was deleted and created again since the task was submitted";
-            return Ok(Step::End(ItemStatus::Skipped, Some(message.into())));
-        }
-        let none = std::collections::BTreeMap::new();
-        let labels = node.metadata.labels.as_ref().unwrap_or(&none);
-        match label::plan(labels, params) {
-            Plan::Unchanged | Plan::Refused(_) if look == Look::Memory => Ok(Step::AskCluster),
-            Plan::Refused(why) => Ok(Step::End(ItemStatus::Failed, Some(why))),
-            Plan::Unchanged => {
-                let message = self.before.is_none().then(|| "unchanged".to_owned());
-                Ok(Step::End(ItemStatus::Succeeded, message))
-            }
-            Plan::Change(change) => self.change(&change, &node).await,
-        }
-    }
-
-    /// The node, or the step that its absence calls for.
-    async fn look(&mut self, look: Look) -> Result<Result<Arc<Node>, Step>, Stop> {
-        if look == Look::Memory {
-            let node = self.job.cache.get(&self.item.node);
-            return Ok(node.ok_or(Step::AskCluster));
-        }
-        let call = self.call_permit().await?;
-        let sent = Moment::now();
-        let answer = self.job.nodes.get(&self.item.node, &self.fence()).await;
-        drop(call);
-        self.count(sent);
-        Ok(match answer {
-            Ok(node) => Ok(Arc::new(node)),
-            Err(error) => Err(self.step_of(error).await?),
+    /// All of a plain action.
+    async fn change(&mut self) -> Result<Ended, Stop> {
+        use super::apply::Applied;
+        let dry_run = self.job.options.dry_run;
+        Ok(match self.apply().await? {
+            Applied::Changed if dry_run => Ended::succeeded(Some("dry run: would change".into())),
+            Applied::Changed => Ended::succeeded(None),
+            Applied::Unchanged => Ended::succeeded(Some("unchanged".into())),
+            Applied::Ended(ended) => ended,
         })
     }
 
-    async fn change(&mut self, change: &Change, node: &Node) -> Result<Step, Stop> {
-        self.remember(change).await?;
-        let version = node.metadata.resource_version.as_deref().unwrap_or_default();
-        let patch = change.merge_patch(version);
-        let call = self.call_permit().await?;
-        let sent = Moment::now();
-        let answer = self.job.nodes.merge_patch(&self.item.node, &patch, &self.fence()).await;
-        drop(call);
-        self.count(sent);
-        match answer {
-            Ok(_) => Ok(Step::End(ItemStatus::Succeeded, None)),
-            Err(error) => {
-                self.written |= error.leaves_doubt();
-                self.step_of(error).await
-            }
-        }
+    pub(super) fn tries(&self) -> Tries {
+        Tries::new(self.job.retry_timeout)
     }
 
-    /// Makes the past durable before it is changed.
+    /// Waits for the next try of a step; the node's end when there is none.
     ///
-    /// What an earlier holder has recorded is never replaced: it may have made its change, and what
-    /// stands there now came later. What this holder has recorded is, although a call without an answer
-    /// may have made the change: a moment later it is likelier that memory was behind when it was
-    /// looked at, and then the call cannot have had an effect.
-    async fn remember(&mut self, change: &Change) -> Result<(), Stop> {
-        let mut before = Map::new();
-        if let (Some(known), true) = (&self.before, self.written) {
-            before.extend(known.clone());
-        }
-        before.extend(change.before.clone());
-        if let Some(Value::Object(inherited)) = &self.item.before {
-            before.extend(inherited.clone());
-        }
-        if self.recorded && self.before.as_ref() == Some(&before) {
-            return Ok(());
-        }
-        let update = ItemUpdate {
-            status: Some(ItemStatus::Running),
-            attempts: self.attempts(),
-            before: Some(before.clone().into()),
-            started: Some(self.started),
-            ..ItemUpdate::default()
+    /// # Errors
+    /// When the task stops meanwhile.
+    pub(super) async fn pause(
+        &mut self,
+        tries: &mut Tries,
+        trouble: &Trouble,
+    ) -> Result<Option<Ended>, Stop> {
+        self.tried = self.tried.max(tries.count());
+        let Some(pause) = tries.next(trouble) else {
+            let (n, why) = (tries.count(), trouble.why());
+            return Ok(Some(Ended::failed(format!("given up after {n} tries: {why}"))));
         };
-        self.job.progress.record(self.job.task, self.item.ordinal, update).durable().await?;
-        self.before = Some(before);
-        self.recorded = true;
-        Ok(())
+        if !pause.is_zero() {
+            let (n, seconds, why) = (tries.count() + 1, pause.as_secs_f64(), trouble.why());
+            self.say(format!("try {n} in {seconds:.1} s: {why}"));
+            self.sleep(pause).await?;
+        }
+        self.check_halt()?;
+        Ok(None)
     }
 
-    async fn step_of(&self, error: CallError) -> Result<Step, Stop> {
+    /// Sleeps unless the task stops.
+    ///
+    /// # Errors
+    /// When it does.
+    pub(super) async fn sleep(&self, pause: Duration) -> Result<(), Stop> {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            stop = self.halted() => Err(stop),
+        }
+    }
+
+    /// Resolves when the task stops.
+    pub(super) async fn halted(&self) -> Stop {
+        tokio::select! {
+            () = self.job.lease.lost() => Stop::Lost,
+            () = self.job.halt.cancelled(), if !self.clears_up => Stop::HALT,
+        }
+    }
+
+    pub(super) fn check_halt(&self) -> Result<(), Stop> {
+        if self.job.halt.is_cancelled() && !self.clears_up { Err(Stop::HALT) } else { Ok(()) }
+    }
+
+    /// What an error calls for. Waits for the lease to be renewed if that is what is missing.
+    ///
+    /// # Errors
+    /// When the task stops.
+    pub(super) async fn verdict(&self, error: CallError) -> Result<Verdict, Stop> {
         Ok(match error {
             CallError::Fenced => {
                 tokio::select! {
                     valid = self.job.lease.valid() => valid?,
-                    () = self.job.halt.cancelled() => return Err(Stop::Halt),
+                    stop = self.halted() => return Err(stop),
                 }
-                Step::LookAgain("the lease had run out".into())
+                Verdict::Again(Trouble::Changed("the lease had run out".into()))
             }
-            CallError::Conflict(why) => Step::LookAgain(why),
-            CallError::NotFound(why) => Step::End(ItemStatus::Failed, Some(why)),
-            CallError::Refused(refusal) => Step::End(ItemStatus::Failed, Some(refusal.message)),
-            CallError::Busy { message, retry_after, .. } => {
-                Step::Wait { why: message, asked: retry_after }
+            CallError::Conflict(why) => Verdict::Again(Trouble::Changed(why)),
+            CallError::NotFound(why) | CallError::NamespaceTerminating(why) => {
+                Verdict::End(Ended::failed(why))
             }
-            CallError::NoAnswer(why) => Step::Wait { why, asked: None },
+            CallError::Refused(refusal) => Verdict::End(Ended::failed(refusal.message)),
+            CallError::Busy { message: why, retry_after: asked, .. }
+            | CallError::Budget { message: why, retry_after: asked, .. } => {
+                Verdict::Again(Trouble::Busy { why, asked })
+            }
+            CallError::NoAnswer(why) => Verdict::Again(Trouble::Busy { why, asked: None }),
         })
     }
 
-    /// A call that took longer than it may did so because this process was stopped.
-    fn count(&mut self, sent: Moment) {
-        self.called += sent.elapsed().min(self.job.request_timeout);
-    }
-
-    async fn call_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Stop> {
+    /// One of the task's calls.
+    ///
+    /// # Errors
+    /// When the task stops before it is this one's turn.
+    pub(super) async fn call_permit(&self) -> Result<SemaphorePermit<'_>, Stop> {
+        self.check_halt()?;
         tokio::select! {
             biased;
-            () = self.job.halt.cancelled() => Err(Stop::Halt),
-            permit = self.job.calls.acquire() => permit.map_err(|_| Stop::Halt),
+            stop = self.halted() => Err(stop),
+            permit = self.job.calls.acquire() => permit.map_err(|_| Stop::HALT),
         }
     }
 
-    fn fence(&self) -> Fenced {
-        Fenced { lease: Arc::clone(&self.job.lease), timeout: self.job.request_timeout }
+    pub(super) fn terms(&self) -> Terms {
+        let lease = Arc::clone(&self.job.lease);
+        Fenced { lease, timeout: self.job.request_timeout }.into()
+    }
+
+    /// A call that took longer than it may did so because this process was stopped.
+    pub(super) fn cost(&self, sent: Moment) -> Duration {
+        sent.elapsed().min(self.job.request_timeout)
     }
 
     fn attempts(&self) -> u32 {
-        self.item.attempts + self.tries
+        self.item.attempts + self.tried.max(1)
     }
 
-    /// Tells why it takes so long.
-    fn say(&mut self, message: String) {
-        let update = ItemUpdate {
+    pub(super) fn count_try(&mut self, tries: &Tries) {
+        self.tried = self.tried.max(tries.count());
+    }
+
+    /// An update that leaves the item running.
+    fn running(&self) -> ItemUpdate {
+        ItemUpdate {
             status: Some(ItemStatus::Running),
-            message: Some(message),
             attempts: self.attempts(),
             started: Some(self.started),
             ..ItemUpdate::default()
-        };
-        self.recorded = true;
+        }
+    }
+
+    /// Makes it durable that work is under way, with what was there before.
+    ///
+    /// # Errors
+    /// When that is not stored.
+    pub(super) async fn make_durable(
+        &mut self,
+        before: Option<(Value, Option<String>)>,
+    ) -> Result<(), Stop> {
+        let (before, before_version) = before.unzip();
+        let before_version = before_version.flatten();
+        let update = ItemUpdate { before, before_version, ..self.running() };
+        self.job.progress.record(self.job.task, self.item.ordinal, update).durable().await?;
+        self.is_running = true;
+        Ok(())
+    }
+
+    /// Tells what it is doing.
+    pub(super) fn say(&mut self, message: String) {
+        let update = ItemUpdate { message: Some(message), ..self.running() };
+        self.is_running = true;
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);
     }
 
-    /// The values of the changed keys as this task leaves them.
-    fn after(&self) -> Option<Value> {
-        let Action::Label(LabelParams { set, .. }) = &self.job.action;
-        let before = self.before.as_ref()?;
-        let after = before.keys().map(|key| (key.clone(), set.get(key).cloned().into()));
-        Some(Value::Object(after.collect()))
-    }
-
-    fn end(&mut self, status: ItemStatus, message: Option<String>) {
-        let after = (status == ItemStatus::Succeeded).then(|| self.after()).flatten();
+    fn end(&mut self, Ended { status, message }: Ended) {
         let update = ItemUpdate {
             status: Some(status),
             message,
             attempts: self.attempts(),
-            before: None,
-            after,
+            before: self.past.is_stale().then_some(Value::Null),
+            before_version: None,
+            after: self.after.take(),
             started: Some(self.started),
         };
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);
@@ -370,13 +368,13 @@ impl Work<'_> {
 
     /// A node that was certainly not written to has no past that the next holder would have to keep.
     fn back_to_pending(&mut self) {
-        if !self.recorded {
+        if !self.is_running {
             return;
         }
         let update = ItemUpdate {
             status: Some(ItemStatus::Pending),
             attempts: self.attempts(),
-            before: (!self.written).then_some(Value::Null),
+            before: (!self.past.may_be_written()).then_some(Value::Null),
             ..ItemUpdate::default()
         };
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);

@@ -2,29 +2,35 @@
 //!
 //! ```text
 //! Working ──no item left──▶ finish by the counters
+//!    ├─ a rule says so ──▶ Stopped(why)      ─ in-flight nodes are finished ─▶ rest cancelled
 //!    ├─ pause asked   ──▶ Halting(Pause)    ─ in-flight nodes end ─▶ paused, lease given up
 //!    ├─ cancel asked  ──▶ Halting(Cancel)   ─ in-flight nodes end ─▶ rest cancelled, finished
 //!    ├─ process stops ──▶ Halting(HandBack) ─ in-flight nodes end ─▶ lease given up
 //!    └─ lease lost    ──▶ everything is dropped where it stands, nothing more is written
 //! ```
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use knm_shared::ids::Ordinal;
 use knm_shared::status::{Desired, ItemStatus, TaskStatus};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use super::Executor;
 use super::item::{Job, Outcome};
+use super::schedule::{Next, Schedule};
+use super::turn::Turns;
 use crate::db::claim::{Claimed, Item};
-use crate::k8s::Nodes;
+use crate::k8s::{Nodes, Pods};
 use crate::lease::Lease;
 use crate::progress::{Claim, End, ItemUpdate};
-use crate::tasks::{Action, Options};
+use crate::tasks::{Action, Author, Options};
 
 /// Claims in a row without a finished item after which a task counts as one that kills its holders.
 const MAX_ATTEMPTS: i32 = 3;
@@ -33,29 +39,58 @@ const MAX_ATTEMPTS: i32 = 3;
 /// calls busy during a commit.
 const PREPARED_PER_CALL: usize = 2;
 
+/// Calls of a drain at a time, for each node that it works on, and in all.
+const DRAIN_CALLS_PER_NODE: usize = 10;
+const DRAIN_CALLS: usize = 100;
+
+/// How often it is looked whether a node that has to wait may be started.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// Why no new node is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Halt {
     Pause,
     Cancel,
     HandBack,
+    /// By a rule of the task's options. Nodes in flight are finished.
+    Stopped(String),
 }
 
 /// A node that was not done when the runner stopped.
 struct Left {
     ordinal: Ordinal,
-    in_doubt: bool,
+    /// What may have been done to it all the same.
+    doubt: Option<String>,
 }
 
-/// The final state of a node that a cancelled task has left.
-fn cancelled(in_doubt: bool) -> ItemUpdate {
-    let doubt = "cancelled after a call without an answer: the change may have been made";
-    let (status, message) = if in_doubt {
-        (ItemStatus::Failed, Some(doubt.to_owned()))
-    } else {
-        (ItemStatus::Cancelled, None)
-    };
-    ItemUpdate { status: Some(status), message, ..ItemUpdate::default() }
+impl Left {
+    /// Not touched under this claim; but perhaps by a former holder.
+    fn untouched(item: &Item, action: &Action) -> Self {
+        let begun = item.before.as_ref().is_some_and(serde_json::Value::is_object);
+        let doubt = if action.is_drain() {
+            "its drain had begun: it may be cordoned, and pods may be gone"
+        } else {
+            "a call got no answer: the change may have been made"
+        };
+        Self { ordinal: item.ordinal, doubt: begun.then(|| doubt.to_owned()) }
+    }
+
+    /// Its final state in a task that ends without it.
+    fn given_up(self, why: Option<&str>) -> (Ordinal, ItemUpdate) {
+        let update = match self.doubt {
+            None => ItemUpdate {
+                status: Some(ItemStatus::Cancelled),
+                message: why.map(|why| format!("not started: {why}")),
+                ..ItemUpdate::default()
+            },
+            Some(doubt) => ItemUpdate {
+                status: Some(ItemStatus::Failed),
+                message: Some(format!("{}: {doubt}", why.unwrap_or("cancelled"))),
+                ..ItemUpdate::default()
+            },
+        };
+        (self.ordinal, update)
+    }
 }
 
 pub(super) struct Runner {
@@ -92,89 +127,125 @@ impl Runner {
             items: items.iter().map(|i| i.status).collect(),
         };
         inner.progress.open(claim, Arc::clone(&self.lease));
-        let todo: VecDeque<Item> = items.into_iter().filter(|i| !i.status.is_terminal()).collect();
         if attempt > MAX_ATTEMPTS {
             let died = attempt - 1;
-            return self
-                .give_up(todo, format!(
-                    "given up: {died} processes in a row died or lost the task without finishing a \
-                     node"
-                ))
-                .await;
+            let why = format!(
+                "given up: {died} processes in a row died or lost the task without finishing a node"
+            );
+            return self.give_up(items, why).await;
         }
-        let action = match Action::parse(&self.claimed.action, &self.claimed.params) {
-            Ok(action) => action,
-            Err(faults) => {
-                let why = faults.iter().map(|f| format!("{}: {}", f.field, f.message));
-                let why: Vec<_> = why.collect();
-                return self
-                    .give_up(todo, format!("cannot be carried out: {}", why.join("; ")))
-                    .await;
+        let (action, options) = match self.read() {
+            Ok(read) => read,
+            Err(why) => {
+                return self.give_up(items, format!("cannot be carried out: {why}")).await;
             }
         };
         let Some(cluster) = inner.clusters.get(&self.claimed.cluster) else {
             let why = format!("cluster {:?} is not configured here", self.claimed.cluster);
-            return self.give_up(todo, why).await;
+            return self.give_up(items, why).await;
         };
-        let options = Options::from_row(&self.claimed.options, &inner.limits);
-        let halt = CancellationToken::new();
+        let concurrency = options.concurrency as usize;
+        let (calls, prepared) = if action.is_drain() {
+            ((concurrency * DRAIN_CALLS_PER_NODE).min(DRAIN_CALLS), concurrency)
+        } else {
+            (concurrency, concurrency * PREPARED_PER_CALL)
+        };
+        let schedule = Schedule::new(items, &action, &options, inner.own_node.as_deref());
         let job = Arc::new(Job {
             task,
-            nodes: Nodes::new(cluster.client, inner.metrics.clone()),
+            nodes: Nodes::new(cluster.client.clone(), inner.metrics.clone()),
+            pods: Pods::new(cluster.client, inner.metrics.clone()),
             cache: cluster.nodes,
             progress: inner.progress.clone(),
             lease: Arc::clone(&self.lease),
-            calls: Semaphore::new(options.concurrency as usize),
+            calls: Semaphore::new(calls),
             action,
+            options,
+            author: Author {
+                username: self.claimed.username.clone(),
+                reason: self.claimed.reason.clone(),
+                at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            },
+            turns: Turns {
+                pool: inner.pool.clone(),
+                cluster: self.claimed.cluster.clone(),
+                task,
+                claim: (inner.owner, self.claimed.token),
+            },
             request_timeout: inner.limits.request_timeout,
             retry_timeout: inner.limits.retry_timeout,
             metrics: inner.metrics.clone(),
-            halt,
+            halt: CancellationToken::new(),
+            desired: self.desired.clone(),
+            daemonsets: Mutex::default(),
         });
-        let prepared = options.concurrency as usize * PREPARED_PER_CALL;
-        match self.items(&job, todo, prepared).await {
+        match self.items(&job, schedule, prepared).await {
             Some((left, why)) => self.finish(left, why).await,
             None => inner.progress.close(task),
         }
+    }
+
+    fn read(&self) -> Result<(Action, Options), String> {
+        let Claimed { action, params, options, .. } = &self.claimed;
+        let action = Action::parse(action, params).map_err(|faults| {
+            let why: Vec<_> =
+                faults.iter().map(|f| format!("{}: {}", f.field, f.message)).collect();
+            why.join("; ")
+        })?;
+        let options = Options::from_row(options, &self.executor.inner.limits)
+            .map_err(|why| format!("options: {why}"))?;
+        Ok((action, options))
     }
 
     /// Returns what was not done and why, or `None` when the lease is lost.
     async fn items(
         &mut self,
         job: &Arc<Job>,
-        mut todo: VecDeque<Item>,
+        mut schedule: Schedule,
         prepared: usize,
     ) -> Option<(Vec<Left>, Option<Halt>)> {
         let stopping = self.executor.inner.stopping.clone();
         let mut why = self.asked().or(stopping.is_cancelled().then_some(Halt::HandBack));
-        let mut left = Vec::new();
+        let mut left = BTreeMap::new();
         let mut workers = JoinSet::new();
+        let mut told = None;
         loop {
-            if why.is_some() {
+            if !matches!(why, None | Some(Halt::Stopped(_))) {
                 job.halt.cancel();
             }
-            while why.is_none()
-                && workers.len() < prepared
-                && let Some(item) = todo.pop_front()
-            {
-                let job = Arc::clone(job);
-                workers.spawn(async move { (item.ordinal, job.run(item).await) }.in_current_span());
+            let mut waits = false;
+            while why.is_none() && workers.len() < prepared {
+                match schedule.next(&job.cache, Timestamp::now(), Instant::now()) {
+                    Next::Start(item) => {
+                        let job = Arc::clone(job);
+                        workers.spawn(
+                            async move { (item.ordinal, job.run(*item).await) }.in_current_span(),
+                        );
+                    }
+                    Next::Wait(ordinal, reason) => {
+                        waits = true;
+                        self.tell(&mut told, ordinal, reason);
+                        break;
+                    }
+                    Next::Stop(reason) => why = Some(Halt::Stopped(reason)),
+                    Next::Empty => break,
+                }
             }
-            if workers.is_empty() {
-                // A former holder may have written after it had recorded what was there before.
-                let untouched =
-                    |i: &Item| Left { ordinal: i.ordinal, in_doubt: i.before.is_some() };
-                left.extend(todo.iter().map(untouched));
-                return Some((left, why));
+            if workers.is_empty() && !waits {
+                let rest = schedule.into_rest();
+                let rest = rest.iter().map(|item| Left::untouched(item, &job.action));
+                return Some((left.into_values().chain(rest).collect(), why));
             }
             tokio::select! {
                 biased;
                 () = self.lease.lost() => return None,
-                ended = workers.join_next() => match ended {
-                    Some(Ok((ordinal, Outcome::Halted { in_doubt }))) => {
-                        left.push(Left { ordinal, in_doubt });
+                ended = workers.join_next(), if !workers.is_empty() => match ended {
+                    Some(Ok((ordinal, Outcome::Halted { doubt }))) => {
+                        schedule.ended(ordinal, ItemStatus::Pending);
+                        left.insert(ordinal, Left { ordinal, doubt });
                     }
-                    Some(Ok((_, Outcome::Ended))) | None => {}
+                    Some(Ok((ordinal, Outcome::Ended(status)))) => schedule.ended(ordinal, status),
+                    None => {}
                     Some(Ok((_, Outcome::Lost))) => return None,
                     Some(Err(panic)) => {
                         // The task is handed to the next claim, which redoes the node.
@@ -187,9 +258,29 @@ impl Runner {
                     // The slot is gone: another claim of this process has replaced this one.
                     Err(_) => return None,
                 },
-                () = stopping.cancelled(), if why.is_none() => why = Some(Halt::HandBack),
+                () = stopping.cancelled(), if matches!(why, None | Some(Halt::Stopped(_))) => {
+                    why = Some(Halt::HandBack);
+                }
+                () = tokio::time::sleep(LOOK_AGAIN), if waits => {}
             }
         }
+    }
+
+    /// Shows on the node that comes next why it has to wait.
+    fn tell(&self, told: &mut Option<(Ordinal, String)>, ordinal: Ordinal, reason: String) {
+        let news = Some((ordinal, reason));
+        if *told == news {
+            return;
+        }
+        if let Some((ordinal, reason)) = &news {
+            let update = ItemUpdate {
+                status: Some(ItemStatus::Pending),
+                message: Some(format!("waiting: {reason}")),
+                ..ItemUpdate::default()
+            };
+            let _ = self.executor.inner.progress.record(self.claimed.task, *ordinal, update);
+        }
+        *told = news;
     }
 
     /// What the users want; cancelling outranks handing back.
@@ -208,10 +299,13 @@ impl Runner {
             Some(Halt::Pause) if !left.is_empty() => End::Paused,
             Some(Halt::HandBack) if !left.is_empty() => End::Released,
             Some(Halt::Cancel) if !left.is_empty() => {
-                for Left { ordinal, in_doubt } in left {
-                    let _ = progress.record(task, ordinal, cancelled(in_doubt));
-                }
+                self.leave(left, None);
                 End::Finished { status: TaskStatus::Cancelled, error: None }
+            }
+            Some(Halt::Stopped(why)) if !left.is_empty() => {
+                self.leave(left, Some(&why));
+                let status = progress.outlook(task).map_or(TaskStatus::Failed, |c| c.outcome());
+                End::Finished { status, error: Some(format!("stopped: {why}")) }
             }
             _ => {
                 let outcome = progress.outlook(task).map_or(TaskStatus::Failed, |c| c.outcome());
@@ -221,14 +315,23 @@ impl Runner {
         self.end(end).await;
     }
 
+    /// Ends the nodes that a task leaves when it ends without them.
+    fn leave(&self, left: Vec<Left>, why: Option<&str>) {
+        for left in left {
+            let (ordinal, update) = left.given_up(why);
+            let _ = self.executor.inner.progress.record(self.claimed.task, ordinal, update);
+        }
+    }
+
     /// Ends a task that cannot be carried out: what was not done counts as failed.
-    async fn give_up(self, todo: VecDeque<Item>, why: String) {
+    async fn give_up(self, items: Vec<Item>, why: String) {
         let progress = &self.executor.inner.progress;
-        for item in todo {
-            let doubt = item.before.is_some().then_some("; the change may have been made");
+        for item in items.into_iter().filter(|i| !i.status.is_terminal()) {
+            let begun = item.before.as_ref().is_some_and(serde_json::Value::is_object);
+            let doubt = if begun { "; the change may have been made" } else { "" };
             let failed = ItemUpdate {
                 status: Some(ItemStatus::Failed),
-                message: Some(format!("{why}{}", doubt.unwrap_or_default())),
+                message: Some(format!("{why}{doubt}")),
                 ..ItemUpdate::default()
             };
             let _ = progress.record(self.claimed.task, item.ordinal, failed);

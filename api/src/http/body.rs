@@ -96,22 +96,10 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
-/// An unknown or missing field is named by the message only; the path ends at its parent.
+/// What cannot be put to any field is put to the body.
 fn field(path: &str, message: &str) -> String {
-    let path = if path == "." { "" } else { path };
-    let named = ["unknown field `", "missing field `"]
-        .into_iter()
-        .find_map(|start| message.strip_prefix(start)?.split_once('`'))
-        .map(|(name, _)| name);
-    match (path, named) {
-        ("", None) => "body".to_owned(),
-        ("", Some(name)) => name.to_owned(),
-        (path, None) => path.to_owned(),
-        (path, Some(name)) if path == name || path.ends_with(&format!(".{name}")) => {
-            path.to_owned()
-        }
-        (path, Some(name)) => format!("{path}.{name}"),
-    }
+    let name = crate::field::name(path, message);
+    if name.is_empty() { "body".to_owned() } else { name }
 }
 
 #[cfg(test)]

@@ -1,78 +1,75 @@
-//! The calls that operations make, each under a lease and with a deadline.
+//! How every call is made: through the fence, with a deadline, counted, its answer read for what has
+//! to be done about it.
 
 use std::time::Duration;
 
 use http::Request;
-use k8s_openapi::api::core::v1::Node;
-use kube::api::{Patch, PatchParams};
-use kube::core::Request as Resource;
+use http::header::RETRY_AFTER;
+use kube::Client;
+use kube::client::Body;
+use kube::core::Status;
 use kube::core::request::Error as BuildError;
-use kube::{Api, Client, Resource as _};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::fence::Fenced;
 use super::outcome::CallError;
 use crate::metrics::Metrics;
 
-/// Recorded with every write; shows up in `managedFields`.
-const FIELD_MANAGER: &str = "kube-node-manager";
-
 /// How long reading an answer's body may take beyond its head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Node calls of one cluster.
+/// Under which terms a call is made.
+#[derive(Debug, Clone)]
+pub enum Terms {
+    /// For a task: only while its lease holds.
+    Lease(Fenced),
+    /// To show something to a user: nothing is changed by it.
+    Look {
+        /// Upper bound for the answer.
+        timeout: Duration,
+    },
+}
+
+impl Terms {
+    pub(super) const fn timeout(&self) -> Duration {
+        match self {
+            Self::Lease(Fenced { timeout, .. }) | Self::Look { timeout } => *timeout,
+        }
+    }
+}
+
+impl From<Fenced> for Terms {
+    fn from(fence: Fenced) -> Self {
+        Self::Lease(fence)
+    }
+}
+
+/// Makes calls to one cluster.
 #[derive(Clone)]
-pub struct Nodes {
-    client: Client,
-    resource: Resource,
+pub(super) struct Caller {
+    pub(super) client: Client,
     metrics: Metrics,
 }
 
-impl Nodes {
-    /// Calls through `client`.
-    #[must_use]
-    pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, resource: Resource::new(Node::url_path(&(), None)), metrics }
+impl Caller {
+    pub(super) fn new(client: Client, metrics: Metrics) -> Self {
+        Self { client, metrics }
     }
 
-    /// Reads a node.
-    ///
-    /// # Errors
-    /// [`CallError`]
-    pub async fn get(&self, name: &str, fence: &Fenced) -> Result<Node, CallError> {
-        let request = self.resource.get(name, &kube::api::GetParams::default());
-        self.send("get", request, fence).await
-    }
-
-    /// Patches a node with a JSON merge patch
-    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply>).
-    ///
-    /// # Errors
-    /// [`CallError`]
-    pub async fn merge_patch(
-        &self,
-        name: &str,
-        patch: &Value,
-        fence: &Fenced,
-    ) -> Result<Node, CallError> {
-        let params =
-            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let request = self.resource.patch(name, &params, &Patch::Merge(patch));
-        self.send("patch", request, fence).await
-    }
-
-    async fn send<T: DeserializeOwned>(
+    /// Sends a request and reads its answer.
+    pub(super) async fn send<T: DeserializeOwned>(
         &self,
         verb: &'static str,
         request: Result<Request<Vec<u8>>, BuildError>,
-        fence: &Fenced,
+        terms: &Terms,
     ) -> Result<T, CallError> {
-        let mut request = request.map_err(kube::Error::BuildRequest)?;
-        request.extensions_mut().insert(fence.clone());
-        let bound = fence.timeout + BODY_TIMEOUT;
-        let answer = match tokio::time::timeout(bound, self.client.request(request)).await {
-            Ok(answer) => answer.map_err(CallError::from),
+        let mut request = request.map_err(kube::Error::BuildRequest)?.map(Body::from);
+        if let Terms::Lease(fence) = terms {
+            request.extensions_mut().insert(fence.clone());
+        }
+        let bound = terms.timeout() + BODY_TIMEOUT;
+        let answer = match tokio::time::timeout(bound, self.exchange(request)).await {
+            Ok(answer) => answer,
             Err(_) => Err(CallError::NoAnswer(format!("no answer within {bound:?}"))),
         };
         let code = answer.as_ref().err().map_or_else(|| "200".to_owned(), CallError::code);
@@ -80,9 +77,49 @@ impl Nodes {
         answer
     }
 
-    /// The same client for calls without a lease.
-    #[must_use]
-    pub fn api(&self) -> Api<Node> {
-        Api::all(self.client.clone())
+    async fn exchange<T: DeserializeOwned>(&self, request: Request<Body>) -> Result<T, CallError> {
+        let response = self.client.send(request).await?;
+        let (head, body) = response.into_parts();
+        let asked = pause_asked_for(&head.headers);
+        let bytes = body.collect_bytes().await?;
+        if head.status.is_success() {
+            return serde_json::from_slice(&bytes)
+                .map_err(|e| CallError::NoAnswer(format!("the answer cannot be read: {e}")));
+        }
+        let mut status: Status = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+            // A proxy in between, or the API server's own flow control, answers in plain text.
+            Status::failure(&plain(&bytes, head.status), "")
+        });
+        status.code = head.status.as_u16();
+        Err(CallError::from_status(&status, asked))
     }
+}
+
+/// `Retry-After` in seconds; dates are not used by API servers.
+fn pause_asked_for(headers: &http::HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds)).filter(|d| !d.is_zero())
+}
+
+/// The first line of an answer that is no Status.
+fn plain(bytes: &[u8], status: http::StatusCode) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('<'));
+    line.map_or_else(|| status.to_string(), |line| line.chars().take(200).collect())
+}
+
+/// A body whose success alone matters.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Ignored {}
+
+/// Builds a request with a JSON body.
+pub(super) fn post(
+    target: String,
+    body: &impl serde::Serialize,
+) -> Result<Request<Vec<u8>>, BuildError> {
+    let body = serde_json::to_vec(body).map_err(BuildError::SerializeBody)?;
+    Request::post(target)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(BuildError::BuildRequest)
 }

@@ -28,6 +28,19 @@ pub enum CallError {
         /// The pause that the server asked for.
         retry_after: Option<Duration>,
     },
+    /// 429 of an eviction: a disruption budget forbids it for now.
+    #[error("{message}")]
+    Budget {
+        /// The budget's name.
+        budget: String,
+        /// What it says.
+        message: String,
+        /// The pause that the server asked for.
+        retry_after: Option<Duration>,
+    },
+    /// 403, because the object's namespace is being deleted, which takes the object with it.
+    #[error("{0}")]
+    NamespaceTerminating(String),
     /// No answer: the call may have taken effect or not.
     #[error("{0}")]
     NoAnswer(String),
@@ -61,29 +74,50 @@ impl CallError {
             Self::Fenced => "fenced".into(),
             Self::Conflict(_) => "409".into(),
             Self::NotFound(_) => "404".into(),
+            Self::Budget { .. } => "429".into(),
+            Self::NamespaceTerminating(_) => "403".into(),
             Self::Busy { code, .. } => code.to_string(),
             Self::NoAnswer(_) => "none".into(),
             Self::Refused(r) => r.code.to_string(),
         }
     }
 
-    fn from_status(status: &Status) -> Self {
+    /// `asked` is the pause of the `Retry-After` header.
+    pub(super) fn from_status(status: &Status, asked: Option<Duration>) -> Self {
         let message = status.message.clone();
-        let pause = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
-        let retry_after = (pause > 0).then(|| Duration::from_secs(u64::from(pause)));
+        let details = status.details.as_ref();
+        let pause = details.map_or(0, |d| d.retry_after_seconds);
+        let retry_after = (pause > 0).then(|| Duration::from_secs(u64::from(pause))).or(asked);
+        let cause = |reason| details?.causes.iter().find(|c| c.reason == reason);
         match status.code {
+            403 if cause("NamespaceTerminating").is_some() => Self::NamespaceTerminating(message),
             404 => Self::NotFound(message),
             409 => Self::Conflict(message),
+            429 if let Some(cause) = cause("DisruptionBudget") => Self::Budget {
+                budget: budget_name(&cause.message).to_owned(),
+                message: cause.message.clone(),
+                retry_after,
+            },
+            // No other try will change that, unlike with other errors of the server.
+            500 if message.contains("more than one PodDisruptionBudget") => {
+                Self::Refused(Refusal { code: 500, message })
+            }
             code @ (429 | 500..=599) => Self::Busy { code, message, retry_after },
             code => Self::Refused(Refusal { code, message }),
         }
     }
 }
 
+/// `The disruption budget web needs 3 healthy pods and has 3 currently`: only the text has the name.
+fn budget_name(message: &str) -> &str {
+    let name = message.strip_prefix("The disruption budget ").and_then(|m| m.split(' ').next());
+    name.unwrap_or("of unknown name")
+}
+
 impl From<kube::Error> for CallError {
     fn from(error: kube::Error) -> Self {
         match &error {
-            kube::Error::Api(status) => Self::from_status(status),
+            kube::Error::Api(status) => Self::from_status(status, None),
             kube::Error::Service(inner) => match inner.downcast_ref::<FenceError>() {
                 Some(FenceError::Expired) => Self::Fenced,
                 Some(timed_out @ FenceError::TimedOut(_)) => Self::NoAnswer(timed_out.to_string()),
@@ -118,7 +152,7 @@ mod tests {
         let status = serde_json::json!({
             "code": code, "message": "m", "details": {"retryAfterSeconds": retry_after}
         });
-        CallError::from_status(&serde_json::from_value(status).expect("a Status"))
+        CallError::from_status(&serde_json::from_value(status).expect("a Status"), None)
     }
 
     #[test]
@@ -137,5 +171,34 @@ mod tests {
     fn the_servers_pause_is_kept() {
         let CallError::Busy { retry_after, .. } = status(429, 7) else { panic!("429 is busy") };
         assert_eq!(retry_after, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_budget_is_known_by_its_cause_and_two_of_them_by_their_text() {
+        let read = |status: serde_json::Value| {
+            let status = serde_json::from_value(status).expect("a Status");
+            CallError::from_status(&status, Some(Duration::from_secs(10)))
+        };
+        let says = "The disruption budget web needs 3 healthy pods and has 3 currently";
+        let blocked = read(serde_json::json!({
+            "code": 429, "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+            "details": {"causes": [{"reason": "DisruptionBudget", "message": says}]},
+        }));
+        let expected = CallError::Budget {
+            budget: "web".into(),
+            message: says.into(),
+            retry_after: Some(Duration::from_secs(10)),
+        };
+        assert_eq!(blocked, expected);
+        let two = read(serde_json::json!({
+            "code": 500,
+            "message": "This pod has more than one PodDisruptionBudget, which the eviction \
+                        subresource does not support.",
+        }));
+        assert!(matches!(two, CallError::Refused(_)), "{two:?}");
+        let going = read(serde_json::json!({
+            "code": 403, "message": "m", "details": {"causes": [{"reason": "NamespaceTerminating"}]},
+        }));
+        assert!(matches!(going, CallError::NamespaceTerminating(_)), "{going:?}");
     }
 }

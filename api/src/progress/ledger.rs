@@ -420,6 +420,7 @@ fn unstorable(update: &ItemUpdate) -> ItemUpdate {
         status,
         message: Some(UNSTORABLE.to_owned()),
         before: None,
+        before_version: None,
         after: None,
         ..update.clone()
     }
@@ -430,7 +431,10 @@ fn fold(older: &mut ItemUpdate, newer: ItemUpdate) {
     older.status = newer.status.or(older.status);
     older.message = newer.message;
     older.attempts = newer.attempts.max(older.attempts);
-    older.before = newer.before.or_else(|| older.before.take());
+    if newer.before.is_some() {
+        older.before = newer.before;
+        older.before_version = newer.before_version;
+    }
     older.after = newer.after.or_else(|| older.after.take());
     older.started = older.started.or(newer.started);
 }

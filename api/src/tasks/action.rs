@@ -1,40 +1,72 @@
 //! An action with its parameters, checked: what the executor can rely on.
 
-use std::collections::BTreeSet;
-
-use knm_shared::config::Executor;
+use k8s_openapi::api::core::v1::Node;
 use knm_shared::session::Role;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::check;
+use super::cordon;
 use super::error::FieldError;
-use super::protected::is_protected;
-use super::submit::{LabelParams, SubmittedOptions};
-use crate::clusters::{label_key, label_value};
+use super::keys::{self, Field};
+use super::plan::{Author, Plan};
+use super::submit::{DrainParams, KeyParams, NoParams, TaintParams};
+use super::taint;
 
 /// What a task does to each of its nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Sets and removes labels.
-    Label(LabelParams),
+    Label(KeyParams),
+    /// Sets and removes annotations.
+    Annotate(KeyParams),
+    /// Sets and removes taints.
+    Taint(TaintParams),
+    /// Makes unschedulable.
+    Cordon,
+    /// Makes schedulable.
+    Uncordon,
+    /// Makes unschedulable and evicts the pods.
+    Drain(DrainParams),
 }
 
 impl Action {
     /// The actions that this release knows. It claims no others: during a rolling update a newer
     /// release may have stored some.
-    pub const NAMES: &'static [&'static str] = &["label"];
+    pub const NAMES: &'static [&'static str] =
+        &["label", "annotate", "taint", "cordon", "uncordon", "drain"];
 
     /// Reads and checks an action's parameters.
     ///
     /// # Errors
     /// Every fault, each with its field.
     pub fn parse(name: &str, params: &Value) -> Result<Self, Vec<FieldError>> {
+        let checked = |action, faults: Vec<FieldError>| {
+            if faults.is_empty() { Ok(action) } else { Err(faults) }
+        };
         match name {
             "label" => {
-                let params: LabelParams = read("params", params)?;
-                let faults = label_faults(&params);
-                if faults.is_empty() { Ok(Self::Label(params)) } else { Err(faults) }
+                let params: KeyParams = read(params)?;
+                let faults = check::labels(&params);
+                checked(Self::Label(params), faults)
+            }
+            "annotate" => {
+                let params: KeyParams = read(params)?;
+                let faults = check::annotations(&params);
+                checked(Self::Annotate(params), faults)
+            }
+            "taint" => {
+                let params: TaintParams = read(params)?;
+                let faults = check::taints(&params);
+                checked(Self::Taint(params), faults)
+            }
+            "cordon" => read::<NoParams>(params).map(|NoParams {}| Self::Cordon),
+            "uncordon" => read::<NoParams>(params).map(|NoParams {}| Self::Uncordon),
+            "drain" => {
+                let params: DrainParams = read(params)?;
+                let faults = check::drain(&params);
+                checked(Self::Drain(params), faults)
             }
             _ => Err(vec![FieldError::new(
                 "action",
@@ -48,117 +80,100 @@ impl Action {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Label(_) => "label",
+            Self::Annotate(_) => "annotate",
+            Self::Taint(_) => "taint",
+            Self::Cordon => "cordon",
+            Self::Uncordon => "uncordon",
+            Self::Drain(_) => "drain",
         }
+    }
+
+    /// Whether pods are evicted.
+    #[must_use]
+    pub const fn is_drain(&self) -> bool {
+        matches!(self, Self::Drain(_))
     }
 
     /// The role that may submit it with these parameters.
     #[must_use]
-    pub const fn required_role(&self) -> Role {
-        match self {
-            Self::Label(params) if params.allow_protected => Role::Admin,
-            Self::Label(_) => Role::Operator,
-        }
+    pub fn required_role(&self) -> Role {
+        let dangerous = match self {
+            Self::Label(params) | Self::Annotate(params) => params.allow_protected,
+            Self::Taint(params) => {
+                params.allow_protected || params.set.iter().any(|t| t.effect == "NoExecute")
+            }
+            Self::Cordon | Self::Uncordon => false,
+            Self::Drain(_) => true,
+        };
+        if dangerous { Role::Admin } else { Role::Operator }
     }
 
     /// The parameters as they are stored, defaults filled in.
     #[must_use]
     pub fn params(&self) -> Value {
         match self {
-            Self::Label(params) => to_value(params),
+            Self::Label(params) | Self::Annotate(params) => to_value(params),
+            Self::Taint(params) => to_value(params),
+            Self::Cordon | Self::Uncordon => to_value(&NoParams {}),
+            Self::Drain(params) => to_value(params),
+        }
+    }
+
+    /// What has to be changed on the node itself.
+    #[must_use]
+    pub fn plan(&self, node: &Node, author: &Author) -> Plan {
+        let none = std::collections::BTreeMap::new();
+        let metadata = &node.metadata;
+        match self {
+            Self::Label(params) => {
+                keys::plan(Field::Labels, metadata.labels.as_ref().unwrap_or(&none), params)
+            }
+            Self::Annotate(params) => {
+                let have = metadata.annotations.as_ref().unwrap_or(&none);
+                keys::plan(Field::Annotations, have, params)
+            }
+            Self::Taint(params) => taint::plan(taints(node), params),
+            Self::Cordon | Self::Drain(_) => cordon::cordon(node, author),
+            Self::Uncordon => cordon::uncordon(node),
+        }
+    }
+
+    /// What a node has of the keys of a change.
+    #[must_use]
+    pub fn values<'a>(
+        &self,
+        node: &Node,
+        keys: impl Iterator<Item = &'a String>,
+    ) -> Map<String, Value> {
+        let none = std::collections::BTreeMap::new();
+        let metadata = &node.metadata;
+        match self {
+            Self::Label(_) => keys::values(metadata.labels.as_ref().unwrap_or(&none), keys),
+            Self::Annotate(_) => keys::values(metadata.annotations.as_ref().unwrap_or(&none), keys),
+            Self::Taint(_) => taint::values(taints(node), keys),
+            Self::Cordon | Self::Uncordon | Self::Drain(_) => cordon::values(node, keys),
         }
     }
 }
 
-/// How a task goes about its nodes, defaults filled in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Options {
-    /// Nodes worked on at a time.
-    pub concurrency: u32,
-}
-
-impl Options {
-    /// Checks what was asked for against the limits of this installation.
-    ///
-    /// # Errors
-    /// Every fault, each with its field.
-    pub fn check(asked: &SubmittedOptions, limits: &Executor) -> Result<Self, Vec<FieldError>> {
-        let concurrency = asked.concurrency.unwrap_or(limits.default_concurrency);
-        if concurrency == 0 || concurrency > limits.max_concurrency {
-            let most = limits.max_concurrency;
-            return Err(vec![FieldError::new(
-                "options.concurrency",
-                format!("must be between 1 and {most} (executor.max_concurrency)"),
-            )]);
-        }
-        Ok(Self { concurrency })
-    }
-
-    /// From a stored row, which an installation with other limits may have written.
-    #[must_use]
-    pub fn from_row(stored: &Value, limits: &Executor) -> Self {
-        let stored: SubmittedOptions = serde_json::from_value(stored.clone()).unwrap_or_default();
-        let concurrency = stored.concurrency.unwrap_or(limits.default_concurrency);
-        Self { concurrency: concurrency.clamp(1, limits.max_concurrency) }
-    }
-
-    /// As it is stored.
-    #[must_use]
-    pub fn to_value(self) -> Value {
-        to_value(&self)
-    }
+fn taints(node: &Node) -> &[k8s_openapi::api::core::v1::Taint] {
+    node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default()
 }
 
 fn to_value<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_else(|e| unreachable!("plain data serialises: {e}"))
 }
 
-/// Reads an object, naming the field that is at fault.
-fn read<T: DeserializeOwned>(field: &str, value: &Value) -> Result<T, Vec<FieldError>> {
+/// Reads the parameters, naming the field that is at fault.
+fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<FieldError>> {
     let empty = Value::Object(Map::new());
     let value = if value.is_null() { &empty } else { value };
-    serde_json::from_value(value.clone()).map_err(|error| {
-        let message = error.to_string();
-        // serde names the field only in its message: `unknown field `sett`, expected one of …`.
-        let name = message.strip_prefix("unknown field `").and_then(|m| m.split('`').next());
-        let field = name.map_or_else(|| field.to_owned(), |name| format!("{field}.{name}"));
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let message = error.inner().to_string();
+        let name = crate::field::name(&error.path().to_string(), &message);
+        let field = if name.is_empty() { "params".into() } else { format!("params.{name}") };
         vec![FieldError::new(field, message)]
     })
-}
-
-fn label_faults(params: &LabelParams) -> Vec<FieldError> {
-    let mut faults = Vec::new();
-    if params.set.is_empty() && params.remove.is_empty() {
-        faults.push(FieldError::new("params", "at least one of set and remove must name a label"));
-    }
-    for (key, value) in &params.set {
-        let field = format!("params.set.{key}");
-        faults.extend(key_faults(&field, key, params.allow_protected));
-        faults.extend(label_value(value).err().map(|fault| FieldError::new(&field, fault)));
-    }
-    let mut seen = BTreeSet::new();
-    for (i, key) in params.remove.iter().enumerate() {
-        let field = format!("params.remove[{i}]");
-        faults.extend(key_faults(&field, key, params.allow_protected));
-        if params.set.contains_key(key) {
-            faults.push(FieldError::new(&field, format!("{key:?} is also in params.set")));
-        }
-        if !seen.insert(key) {
-            faults.push(FieldError::new(&field, format!("{key:?} is named twice")));
-        }
-    }
-    faults
-}
-
-fn key_faults(field: &str, key: &str, allow_protected: bool) -> Option<FieldError> {
-    let fault = match label_key(key) {
-        Err(fault) => fault,
-        Ok(()) if is_protected(key) && !allow_protected => format!(
-            "{key:?} belongs to Kubernetes itself: the kubelet and the scheduler rely on it; to \
-             change it all the same, set params.allow_protected"
-        ),
-        Ok(()) => return None,
-    };
-    Some(FieldError::new(field, fault))
 }
 
 #[cfg(test)]
@@ -167,63 +182,127 @@ mod tests {
 
     use super::*;
 
-    fn fields(params: &Value) -> Vec<String> {
-        let faults = Action::parse("label", params).expect_err("faults");
+    fn fields(action: &str, params: &Value) -> Vec<String> {
+        let faults = Action::parse(action, params).expect_err("faults");
         faults.into_iter().map(|f| f.field).collect()
     }
 
     #[test]
     fn every_fault_names_its_field() {
-        assert_eq!(fields(&json!({})), ["params"]);
-        assert_eq!(fields(&Value::Null), ["params"]);
-        assert_eq!(fields(&json!({"sett": {}})), ["params.sett"]);
-        assert_eq!(fields(&json!({"set": {"a": 1}})), ["params"]);
-        assert_eq!(
-            fields(
-                &json!({"set": {"-a": "x", "b": "not valid!"}, "remove": ["c d", "b", "e", "e"]})
+        for (action, params, expected) in [
+            ("label", json!({}), vec!["params"]),
+            ("label", Value::Null, vec!["params"]),
+            ("label", json!([]), vec!["params"]),
+            ("label", json!({"sett": {}}), vec!["params.sett"]),
+            ("label", json!({"set": {"a": 1}}), vec!["params.set.a"]),
+            (
+                "label",
+                json!({"set": {"-a": "x", "b": "not valid!"}, "remove": ["c d", "b", "e", "e"]}),
+                vec![
+                    "params.set.-a",
+                    "params.set.b",
+                    "params.remove[0]",
+                    "params.remove[1]",
+                    "params.remove[3]",
+                ],
             ),
-            [
-                "params.set.-a",
-                "params.set.b",
-                "params.remove[0]",
-                "params.remove[1]",
-                "params.remove[3]"
-            ]
-        );
-        assert_eq!(fields(&json!({"remove": ["kubernetes.io/os"]})), ["params.remove[0]"]);
+            ("label", json!({"remove": ["kubernetes.io/os"]}), vec!["params.remove[0]"]),
+            (
+                "annotate",
+                json!({"set": {"kubernetes.io/x": "1"}}),
+                vec!["params.set.kubernetes.io/x"],
+            ),
+            ("annotate", json!({"set": {"x": "a\u{0}b"}}), vec!["params.set.x"]),
+            ("annotate", json!({"set": {"x": "y".repeat(256 * 1024)}}), vec!["params.set"]),
+            ("taint", json!({}), vec!["params"]),
+            (
+                "taint",
+                json!({"set": [{"key": "k", "effect": "Never"}]}),
+                vec!["params.set[0].effect"],
+            ),
+            (
+                "taint",
+                json!({"set": [{"key": "-", "effect": "NoSchedule"}]}),
+                vec!["params.set[0].key"],
+            ),
+            ("taint", json!({"set": [{"key": "k"}]}), vec!["params.set[0].effect"]),
+            (
+                "taint",
+                json!({"set": [{"key": "k", "value": "a b", "effect": "NoSchedule"}]}),
+                vec!["params.set[0].value"],
+            ),
+            (
+                "taint",
+                json!({"set": [
+                    {"key": "k", "effect": "NoSchedule"}, {"key": "k", "value": "x", "effect": "NoSchedule"}
+                ]}),
+                vec!["params.set[1]"],
+            ),
+            (
+                "taint",
+                json!({"set": [{"key": "k", "effect": "NoSchedule"}], "remove": [{"key": "k"}]}),
+                vec!["params.remove[0]"],
+            ),
+            (
+                "taint",
+                json!({"remove": [{"key": "node.kubernetes.io/x", "effect": "Whim"}]}),
+                vec!["params.remove[0].key", "params.remove[0].effect"],
+            ),
+            ("cordon", json!({"reason": "x"}), vec!["params.reason"]),
+            ("uncordon", json!({"x": 1}), vec!["params.x"]),
+            ("drain", json!({"timeout": 3}), vec!["params.timeout"]),
+            ("drain", json!({"timeout_seconds": -3}), vec!["params.timeout_seconds"]),
+            ("drain", json!({"pod_selector": "a in"}), vec!["params.pod_selector"]),
+            (
+                "drain",
+                json!({"grace_period_seconds": 1i64 << 40}),
+                vec!["params.grace_period_seconds"],
+            ),
+        ] {
+            assert_eq!(fields(action, &params), expected, "{action} {params}");
+        }
     }
 
     #[test]
-    fn protected_keys_need_the_word_and_an_admin() {
-        let params = json!({"set": {"node.kubernetes.io/x": "1"}, "allow_protected": true});
-        let action = Action::parse("label", &params).expect("allowed");
-        assert_eq!(action.required_role(), Role::Admin);
-        let plain = Action::parse("label", &json!({"set": {"x": "1"}})).expect("valid");
-        assert_eq!(plain.required_role(), Role::Operator);
+    fn what_is_dangerous_needs_an_admin() {
+        for (action, params, role) in [
+            ("label", json!({"set": {"x": "1"}}), Role::Operator),
+            ("label", json!({"set": {"k8s.io/x": "1"}, "allow_protected": true}), Role::Admin),
+            ("annotate", json!({"remove": ["k8s.io/x"], "allow_protected": true}), Role::Admin),
+            ("taint", json!({"set": [{"key": "k", "effect": "NoSchedule"}]}), Role::Operator),
+            ("taint", json!({"set": [{"key": "k", "effect": "NoExecute"}]}), Role::Admin),
+            ("taint", json!({"remove": [{"key": "k"}]}), Role::Operator),
+            ("cordon", Value::Null, Role::Operator),
+            ("uncordon", Value::Null, Role::Operator),
+            ("drain", Value::Null, Role::Admin),
+        ] {
+            let action = Action::parse(action, &params).expect("valid");
+            assert_eq!(action.required_role(), role, "{action:?}");
+        }
     }
 
     #[test]
     fn an_unknown_action_is_told_the_known_ones() {
         let faults = Action::parse("explode", &Value::Null).expect_err("unknown");
         assert_eq!(faults[0].field, "action");
-        assert!(faults[0].message.contains("label"), "{}", faults[0].message);
+        assert!(faults[0].message.contains("label, annotate, taint"), "{}", faults[0].message);
     }
 
     #[test]
     fn what_is_stored_reads_back_as_the_same() {
-        let action = Action::parse("label", &json!({"set": {"x": "1"}})).expect("valid");
-        assert_eq!(Action::parse(action.name(), &action.params()), Ok(action));
-    }
-
-    #[test]
-    fn concurrency_has_limits() {
-        let limits = Executor::default();
-        for bad in [0, limits.max_concurrency + 1] {
-            let asked = SubmittedOptions { concurrency: Some(bad) };
-            let faults = Options::check(&asked, &limits).expect_err("out of range");
-            assert_eq!(faults[0].field, "options.concurrency");
+        for (name, params) in [
+            ("label", json!({"set": {"x": "1"}})),
+            ("annotate", json!({"remove": ["x"]})),
+            (
+                "taint",
+                json!({"set": [{"key": "k", "effect": "NoExecute"}], "remove": [{"key": "l"}]}),
+            ),
+            ("cordon", Value::Null),
+            ("uncordon", json!({})),
+            ("drain", json!({"ignore_daemonsets": true, "grace_period_seconds": -1})),
+        ] {
+            let action = Action::parse(name, &params).expect("valid");
+            assert_eq!(Action::parse(action.name(), &action.params()), Ok(action));
         }
-        let default = Options::check(&SubmittedOptions::default(), &limits).expect("valid");
-        assert_eq!(default.concurrency, limits.default_concurrency);
     }
 }

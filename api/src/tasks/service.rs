@@ -10,8 +10,9 @@ use knm_shared::status::Desired;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::action::{Action, Options};
+use super::action::Action;
 use super::error::{FieldError, TaskError};
+use super::options::Options;
 use super::submit::{NodeSelection, Submission};
 use super::view::{ItemPage, ItemQuery, ListQuery, TaskPage, TaskView};
 use crate::clusters::{Cluster, Clusters, FieldSelector, LabelSelector, Sync};
@@ -79,6 +80,7 @@ impl Service {
         let task = NewTask {
             id: TaskId(Uuid::now_v7()),
             user: identity.user,
+            username: identity.username.clone(),
             cluster: cluster.name.to_string(),
             action: action.name(),
             params: action.params(),
@@ -227,7 +229,8 @@ impl Service {
 
 fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), TaskError> {
     let action = Action::parse(&body.action, &body.params);
-    let options = Options::check(&body.options, limits);
+    let options =
+        Options::check(&body.options, action.as_ref().ok(), limits, jiff::Timestamp::now());
     let mut faults = selection_faults(&body.nodes, limits);
     if body.reason.len() > MAX_REASON {
         faults.push(FieldError::new("reason", format!("must be no more than {MAX_REASON} bytes")));

@@ -39,6 +39,8 @@ pub const KUBECONFIG: &str = "KUBECONFIG";
 pub const KUBERNETES_SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 /// The pod's name, from the downward API.
 pub const POD_NAME: &str = "POD_NAME";
+/// The name of the node that the pod runs on, from the downward API: drained last.
+pub const NODE_NAME: &str = "NODE_NAME";
 /// The host's name; in a Pod, the pod's.
 pub const HOSTNAME: &str = "HOSTNAME";
 
@@ -49,6 +51,12 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 #[must_use]
 pub fn process(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// The node that this process runs on, if the Pod says so.
+#[must_use]
+pub fn node_name() -> Option<String> {
+    process(NODE_NAME).map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// The name by which this process is known to others: the pod's, else the host's.

@@ -1,47 +1,39 @@
-//! The difference between the labels a node has and those it should have. Pure: no clock, no network.
+//! `label` and `annotate`: the difference between the keys that a node has and those that it should
+//! have. Only the named keys ever travel.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::submit::LabelParams;
+use super::plan::{Change, Plan};
+use super::submit::KeyParams;
 
-/// What a label task has to do on one node.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Plan {
-    /// Everything is as wanted already.
-    Unchanged,
-    /// Not allowed on this node, for this reason.
-    Refused(String),
-    /// To be changed.
-    Change(Change),
+/// Which of a node's two maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    /// `metadata.labels`
+    Labels,
+    /// `metadata.annotations`
+    Annotations,
 }
 
-/// A change of some keys. Absent keys are `null` on either side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The keys as they are.
-    pub before: Map<String, Value>,
-    /// The keys as they will be.
-    pub after: Map<String, Value>,
-}
-
-impl Change {
-    /// The merge patch that makes the change, if the object still has this resource version.
-    #[must_use]
-    pub fn merge_patch(&self, resource_version: &str) -> Value {
-        json!({"metadata": {"resourceVersion": resource_version, "labels": self.after}})
+impl Field {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Labels => "labels",
+            Self::Annotations => "annotations",
+        }
     }
 }
 
-/// Compares `labels` with what `params` want. Only the named keys are ever part of the answer.
+/// Compares `have` with what `params` want.
 #[must_use]
-pub fn plan(labels: &BTreeMap<String, String>, params: &LabelParams) -> Plan {
+pub(super) fn plan(field: Field, have: &BTreeMap<String, String>, params: &KeyParams) -> Plan {
     let wanted = params.set.iter().map(|(k, v)| (k, Some(v)));
     let unwanted = params.remove.iter().map(|k| (k, None));
-    let mut change = Change { before: Map::new(), after: Map::new() };
+    let (mut before, mut after) = (Map::new(), Map::new());
     for (key, to) in wanted.chain(unwanted) {
-        let from = labels.get(key);
+        let from = have.get(key);
         if from == to {
             continue;
         }
@@ -50,10 +42,23 @@ pub fn plan(labels: &BTreeMap<String, String>, params: &LabelParams) -> Plan {
                 "'{key}' already has a value ({from}), and overwrite is false"
             ));
         }
-        change.before.insert(key.clone(), from.cloned().into());
-        change.after.insert(key.clone(), to.cloned().into());
+        before.insert(key.clone(), from.cloned().into());
+        after.insert(key.clone(), to.cloned().into());
     }
-    if change.after.is_empty() { Plan::Unchanged } else { Plan::Change(change) }
+    if after.is_empty() {
+        return Plan::Unchanged;
+    }
+    let patch = json!({"metadata": {field.as_str(): &after}});
+    Plan::Change(Change { before, after, patch })
+}
+
+/// The values of these keys; absent ones are `null`.
+#[must_use]
+pub(super) fn values<'a>(
+    have: &BTreeMap<String, String>,
+    keys: impl Iterator<Item = &'a String>,
+) -> Map<String, Value> {
+    keys.map(|key| (key.clone(), have.get(key).cloned().into())).collect()
 }
 
 #[cfg(test)]
@@ -66,8 +71,8 @@ mod tests {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
-    fn params(set: &[(&str, &str)], remove: &[&str], overwrite: bool) -> LabelParams {
-        LabelParams {
+    fn params(set: &[(&str, &str)], remove: &[&str], overwrite: bool) -> KeyParams {
+        KeyParams {
             set: labels(set),
             remove: remove.iter().map(|k| (*k).to_owned()).collect(),
             overwrite,
@@ -78,27 +83,31 @@ mod tests {
     #[test]
     fn only_keys_that_differ_travel() {
         let have = labels(&[("a", "1"), ("b", "2"), ("c", "3")]);
-        let Plan::Change(change) =
-            plan(&have, &params(&[("a", "1"), ("b", "x")], &["c", "d"], true))
-        else {
-            panic!("differs")
-        };
+        let params = params(&[("a", "1"), ("b", "x")], &["c", "d"], true);
+        let Plan::Change(change) = plan(Field::Labels, &have, &params) else { panic!("differs") };
         assert_eq!(Value::from(change.before.clone()), json!({"b": "2", "c": "3"}));
         assert_eq!(
             change.merge_patch("7"),
             json!({"metadata": {"resourceVersion": "7", "labels": {"b": "x", "c": null}}})
         );
+        let Plan::Change(change) = plan(Field::Annotations, &have, &params) else {
+            panic!("differs")
+        };
+        assert_eq!(change.patch, json!({"metadata": {"annotations": {"b": "x", "c": null}}}));
+        let now = values(&have, change.before.keys());
+        assert_eq!(now, change.before);
     }
 
     #[test]
     fn without_overwrite_a_differing_value_is_refused_and_an_equal_one_is_not() {
         let have = labels(&[("a", "1")]);
+        let plan = |params| plan(Field::Labels, &have, &params);
         assert_eq!(
-            plan(&have, &params(&[("a", "2")], &[], false)),
+            plan(params(&[("a", "2")], &[], false)),
             Plan::Refused("'a' already has a value (1), and overwrite is false".into())
         );
-        assert_eq!(plan(&have, &params(&[("a", "1")], &[], false)), Plan::Unchanged);
-        assert!(matches!(plan(&have, &params(&[], &["a"], false)), Plan::Change(_)));
+        assert_eq!(plan(params(&[("a", "1")], &[], false)), Plan::Unchanged);
+        assert!(matches!(plan(params(&[], &["a"], false)), Plan::Change(_)));
     }
 
     type Pairs = BTreeMap<String, String>;
@@ -123,17 +132,17 @@ mod tests {
         ) {
             let remove: Vec<_> = remove.into_iter().filter(|k| !set.contains_key(k)).collect();
             let params =
-                LabelParams { set: set.clone(), remove: remove.clone(), overwrite: true, allow_protected: false };
+                KeyParams { set: set.clone(), remove: remove.clone(), overwrite: true, allow_protected: false };
             let mut model = have.clone();
             model.extend(set);
             model.retain(|k, _| !remove.contains(k));
-            match plan(&have, &params) {
+            match plan(Field::Labels, &have, &params) {
                 Plan::Unchanged => prop_assert_eq!(model, have),
                 Plan::Change(change) => {
                     let mut now = have.clone();
                     apply(&mut now, &change.after);
                     prop_assert_eq!(&now, &model);
-                    prop_assert_eq!(plan(&now, &params), Plan::Unchanged);
+                    prop_assert_eq!(plan(Field::Labels, &now, &params), Plan::Unchanged);
                     apply(&mut now, &change.before);
                     prop_assert_eq!(now, have);
                 }

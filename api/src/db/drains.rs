@@ -1,0 +1,95 @@
+//! One active drain per node, across tasks and replicas.
+
+use knm_shared::ids::{LeaseToken, Ordinal, OwnerId, TaskId};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, GenericClient, Transaction};
+use uuid::Uuid;
+
+/// Who asks to drain a node.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The cluster.
+    pub cluster: &'a str,
+    /// The node.
+    pub node: &'a str,
+    /// The task, and the item of it that is this node.
+    pub item: (TaskId, Ordinal),
+    /// The claim under which it asks.
+    pub claim: (OwnerId, LeaseToken),
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The node is the asking item's to drain.
+    Mine,
+    /// Another task is draining it.
+    Other(TaskId),
+    /// The claim does not hold any more.
+    Lost,
+}
+
+// A snapshot of its own for the statement after it: who waits here must see what the one before it
+// has committed.
+const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 7))";
+
+// Drains, in this order, make their item running, then come here; so an item that is not running does
+// not drain.
+const TAKE: &str = "
+INSERT INTO node_drains AS d (cluster, node, task_id, ordinal)
+SELECT $1, $2, t.id, $4 FROM progress_tasks t
+WHERE t.id = $3 AND t.lease_owner = $5 AND t.lease_token = $6
+ON CONFLICT (cluster, node) DO UPDATE
+SET task_id = excluded.task_id, ordinal = excluded.ordinal, since = clock_timestamp()
+WHERE (d.task_id = excluded.task_id AND d.ordinal = excluded.ordinal)
+   OR NOT EXISTS (
+       SELECT 1 FROM progress_items i
+       WHERE i.task_id = d.task_id AND i.ordinal = d.ordinal AND i.status = 'running')
+RETURNING 1";
+
+const HOLDER: &str = "SELECT task_id FROM node_drains WHERE cluster = $1 AND node = $2";
+
+/// Asks for a node, in a transaction that is then to be committed.
+///
+/// # Errors
+/// The statements'.
+pub async fn take(transaction: &Transaction<'_>, asking: Asking<'_>) -> Result<Turn, Error> {
+    let Asking { cluster, node, item: (task, ordinal), claim: (owner, token) } = asking;
+    let place =
+        [(&cluster as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT), (&node, Type::TEXT)];
+    transaction.query_typed(ALONE, &place).await?;
+    let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
+    let taken = transaction
+        .query_typed(
+            TAKE,
+            &[
+                (&cluster, Type::TEXT),
+                (&node, Type::TEXT),
+                (&task.0, Type::UUID),
+                (&ordinal, Type::INT4),
+                (&owner.0, Type::UUID),
+                (&token.0, Type::INT8),
+            ],
+        )
+        .await?;
+    if !taken.is_empty() {
+        return Ok(Turn::Mine);
+    }
+    let holder = transaction.query_typed_opt(HOLDER, &place).await?;
+    let holder = holder.map(|row| TaskId(row.get::<_, Uuid>(0)));
+    Ok(holder.filter(|h| *h != task).map_or(Turn::Lost, Turn::Other))
+}
+
+/// Gives a node up again. Without it the row would be overwritten by whoever comes next.
+///
+/// # Errors
+/// The statement's.
+pub async fn release(
+    client: &impl GenericClient,
+    task: TaskId,
+    ordinal: Ordinal,
+) -> Result<(), Error> {
+    let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
+    let sql = "DELETE FROM node_drains WHERE task_id = $1 AND ordinal = $2";
+    client.query_typed(sql, &[(&task.0, Type::UUID), (&ordinal, Type::INT4)]).await.map(drop)
+}

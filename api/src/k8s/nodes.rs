@@ -1,0 +1,87 @@
+//! Calls about nodes.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{GetParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::core::Request as Resource;
+use kube::{Client, Resource as _};
+use serde_json::Value;
+
+use super::calls::{Caller, Terms};
+use super::outcome::CallError;
+use super::{DryRun, FIELD_MANAGER};
+use crate::metrics::Metrics;
+
+/// How long the first event of a node's history is waited for.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Node calls of one cluster.
+#[derive(Clone)]
+pub struct Nodes {
+    caller: Caller,
+    resource: Resource,
+}
+
+impl Nodes {
+    /// Calls through `client`.
+    #[must_use]
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        let resource = Resource::new(Node::url_path(&(), None));
+        Self { caller: Caller::new(client, metrics), resource }
+    }
+
+    /// Reads a node.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn get(&self, name: &str, terms: &Terms) -> Result<Node, CallError> {
+        self.caller.send("get", self.resource.get(name, &GetParams::default()), terms).await
+    }
+
+    /// Patches a node with a JSON merge patch
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply>).
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn merge_patch(
+        &self,
+        name: &str,
+        patch: &Value,
+        dry_run: DryRun,
+        terms: &Terms,
+    ) -> Result<Node, CallError> {
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            dry_run: dry_run == DryRun::Yes,
+            ..PatchParams::default()
+        };
+        let request = self.resource.patch(name, &params, &Patch::Merge(patch));
+        self.caller.send("patch", request, terms).await
+    }
+
+    /// The node as the first change after `version` left it: whoever made it, no write that insisted
+    /// on that version can have taken effect after it. `None` when the server does not know any more,
+    /// or does not answer in time.
+    pub async fn first_change_after(&self, name: &str, version: &str) -> Option<Node> {
+        let timeout = u32::try_from(HISTORY_TIMEOUT.as_secs()).unwrap_or(1);
+        let params =
+            WatchParams::default().fields(&format!("metadata.name={name}")).timeout(timeout);
+        let request = self.resource.watch(&params, version).ok()?;
+        let first = async {
+            let events = self.caller.client.request_events::<Node>(request).await.ok()?;
+            let mut events = std::pin::pin!(events);
+            loop {
+                match events.next().await?.ok()? {
+                    WatchEvent::Added(node)
+                    | WatchEvent::Modified(node)
+                    | WatchEvent::Deleted(node) => return Some(node),
+                    WatchEvent::Bookmark(_) => {}
+                    WatchEvent::Error(_) => return None,
+                }
+            }
+        };
+        tokio::time::timeout(HISTORY_TIMEOUT, first).await.ok().flatten()
+    }
+}

@@ -1,0 +1,234 @@
+//! Calls about pods and what guards them: lists, evictions, deletions, budgets, and whether this
+//! system may make them at all.
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::{Eviction, PodDisruptionBudget};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
+use kube::api::{GetParams, ListParams};
+use kube::core::{ObjectList, Request as Resource};
+use kube::{Client, Resource as _};
+use serde::de::DeserializeOwned;
+
+use super::DryRun;
+use super::calls::{Caller, Ignored, Terms, post};
+use super::outcome::CallError;
+use crate::metrics::Metrics;
+
+/// Objects a page of a list.
+const PAGE: u32 = 500;
+
+/// Which pod, and on which terms it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The very pod: another of the same name is left alone.
+    pub uid: String,
+    /// Seconds to end in; its own setting when `None`.
+    pub grace_period_seconds: Option<i64>,
+    /// Whether it only would go.
+    pub dry_run: DryRun,
+}
+
+/// A right that an operation needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Right {
+    /// `get`, `list`, `patch`, …
+    pub verb: &'static str,
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Plural of the resource.
+    pub resource: &'static str,
+    /// Subresource, if it is about one.
+    pub subresource: Option<&'static str>,
+}
+
+impl std::fmt::Display for Right {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if let Some(subresource) = self.subresource {
+            write!(f, "/{subresource}")?;
+        }
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        Ok(())
+    }
+}
+
+/// Pod calls of one cluster.
+#[derive(Clone)]
+pub struct Pods {
+    caller: Caller,
+}
+
+impl Pods {
+    /// Calls through `client`.
+    #[must_use]
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self { caller: Caller::new(client, metrics) }
+    }
+
+    /// The pods of a node, as far as `selector` matches; all if it is empty.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn on_node(
+        &self,
+        node: &str,
+        selector: &str,
+        terms: &Terms,
+    ) -> Result<Vec<Pod>, CallError> {
+        let mut params = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        if !selector.is_empty() {
+            params = params.labels(selector);
+        }
+        self.list(&Pod::url_path(&(), None), params, terms).await
+    }
+
+    /// The pods of all nodes.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn everywhere(&self, selector: &str, terms: &Terms) -> Result<Vec<Pod>, CallError> {
+        let mut params = ListParams::default();
+        if !selector.is_empty() {
+            params = params.labels(selector);
+        }
+        self.list(&Pod::url_path(&(), None), params, terms).await
+    }
+
+    /// All disruption budgets.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn budgets(&self, terms: &Terms) -> Result<Vec<PodDisruptionBudget>, CallError> {
+        let path = PodDisruptionBudget::url_path(&(), None);
+        self.list(&path, ListParams::default(), terms).await
+    }
+
+    /// Reads a pod.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn get(&self, namespace: &str, name: &str, terms: &Terms) -> Result<Pod, CallError> {
+        let resource = Resource::new(Pod::url_path(&(), Some(namespace)));
+        self.caller.send("get", resource.get(name, &GetParams::default()), terms).await
+    }
+
+    /// Whether a DaemonSet exists.
+    ///
+    /// # Errors
+    /// [`CallError`], but not for one that does not.
+    pub async fn daemonset_exists(
+        &self,
+        namespace: &str,
+        name: &str,
+        terms: &Terms,
+    ) -> Result<bool, CallError> {
+        let resource = Resource::new(DaemonSet::url_path(&(), Some(namespace)));
+        let request = resource.get(name, &GetParams::default());
+        match self.caller.send::<Ignored>("get", request, terms).await {
+            Ok(Ignored {}) => Ok(true),
+            Err(CallError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Evicts a pod through the API, which asks the disruption budgets
+    /// (<https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/>).
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn evict(&self, pod: &Leaving, terms: &Terms) -> Result<(), CallError> {
+        let body = Eviction {
+            metadata: ObjectMeta {
+                name: Some(pod.name.clone()),
+                namespace: Some(pod.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            delete_options: Some(pod.delete_options()),
+        };
+        let path = Pod::url_path(&(), Some(&pod.namespace));
+        let request = post(format!("{path}/{}/eviction", pod.name), &body);
+        self.caller.send::<Ignored>("evict", request, terms).await.map(drop)
+    }
+
+    /// Deletes a pod, which asks no budget.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn delete(&self, pod: &Leaving, terms: &Terms) -> Result<(), CallError> {
+        let path = Pod::url_path(&(), Some(&pod.namespace));
+        let request = post(format!("{path}/{}", pod.name), &pod.delete_options()).map(|mut r| {
+            *r.method_mut() = http::Method::DELETE;
+            r
+        });
+        self.caller.send::<Ignored>("delete", request, terms).await.map(drop)
+    }
+
+    /// Whether the cluster would let this system do it, everywhere.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn is_allowed(&self, right: Right, terms: &Terms) -> Result<bool, CallError> {
+        let attributes = ResourceAttributes {
+            verb: Some(right.verb.into()),
+            group: Some(right.group.into()),
+            resource: Some(right.resource.into()),
+            subresource: right.subresource.map(str::to_owned),
+            ..ResourceAttributes::default()
+        };
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let path = SelfSubjectAccessReview::url_path(&(), None);
+        let answer: SelfSubjectAccessReview =
+            self.caller.send("create", post(path, &review), terms).await?;
+        Ok(answer.status.is_some_and(|s| s.allowed))
+    }
+
+    async fn list<T: Clone + DeserializeOwned>(
+        &self,
+        path: &str,
+        params: ListParams,
+        terms: &Terms,
+    ) -> Result<Vec<T>, CallError> {
+        let resource = Resource::new(path);
+        let mut params = params.limit(PAGE);
+        let mut found = Vec::new();
+        loop {
+            let page: ObjectList<T> =
+                self.caller.send("list", resource.list(&params), terms).await?;
+            found.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+}
+
+impl Leaving {
+    fn delete_options(&self) -> DeleteOptions {
+        DeleteOptions {
+            grace_period_seconds: self.grace_period_seconds,
+            preconditions: Some(Preconditions {
+                uid: Some(self.uid.clone()),
+                ..Preconditions::default()
+            }),
+            dry_run: (self.dry_run == DryRun::Yes).then(|| vec!["All".to_owned()]),
+            ..DeleteOptions::default()
+        }
+    }
+}
