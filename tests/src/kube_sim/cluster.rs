@@ -25,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     disruption::DELETION_TIMEOUT,
     object::Object,
+    pod,
     resource::Resource,
-    store::{EventKind, Store},
+    store::{Cause, EventKind, Store, Transaction},
 };
 
 /// The kinds that the cluster follows, pods last: they are placed on nodes that are known by then.
@@ -160,13 +161,24 @@ impl Cluster {
             Resource::Pods => {
                 self.note_pod_for_kubelet(previous, object, gone);
                 self.note_pod_for_controllers(previous, object, gone);
-                let waits = super::pod::node(object).is_none() && !gone;
-                if waits && previous.is_none() {
-                    self.pending.insert(object.key());
-                    self.may_fit = true;
+                if previous.is_none() && !gone {
+                    self.note_new_pod(object);
                 }
             }
             _ => self.note_owner(previous, object, gone),
+        }
+    }
+
+    fn note_new_pod(&mut self, object: &Object) {
+        let Some(node) = pod::node(object) else {
+            self.pending.insert(object.key());
+            self.may_fit = true;
+            return;
+        };
+        // The node may have gone before anybody looked.
+        if self.store.get(Resource::Nodes, node).is_none() {
+            let due = Due::Collect { node: node.to_owned() };
+            self.at(Instant::now() + self.pod_gc, due);
         }
     }
 
@@ -203,8 +215,8 @@ impl Cluster {
                 Due::Stop { key, uid } => kubelet::stop(&self.store, &key, &uid),
                 Due::Collect { node } => kubelet::collect(&self.store, &node),
                 Due::Recheck { budget } => {
-                    let cause = super::store::Cause::Other;
-                    self.store.transact(cause, |transaction| transaction.recheck_budget(&budget));
+                    let recheck = |t: &mut Transaction<'_>| t.recheck_budget(&budget);
+                    self.store.transact(Cause::Other, recheck);
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! The control endpoints, under a path that Kubernetes does not use. For tests that run the
 //! simulator as a process; those that embed it have the same on [`KubeSim`](super::KubeSim).
 
+mod pods;
+
 use http::{Method, Response};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -91,6 +93,8 @@ fn answer(
             "revision": shared.store.revision(),
             "compacted": shared.store.compacted(Resource::Nodes),
             "nodes": shared.store.len(Resource::Nodes),
+            "pods": shared.store.len(Resource::Pods),
+            "budgets": shared.store.len(Resource::Budgets),
             "watches": shared.drops.receiver_count(),
             "faults": shared.faults.list().len(),
         })),
@@ -106,7 +110,7 @@ fn answer(
             Ok(json!({ "compacted": shared.store.revision() }))
         }
         ("POST", ["watches", "drop"]) => Ok(json!({ "dropped": side::drop_watches(shared) })),
-        _ => Err(ApiError::unknown_path()),
+        (method, segments) => pods::answer(shared, method, segments, body),
     }
 }
 
@@ -123,6 +127,9 @@ fn requests(shared: &Shared, query: &Query) -> Result<Value, ApiError> {
     let effective = query.flag("effective");
     let records = shared.log.records(query.number("after").unwrap_or(0), |record| {
         verb.is_none_or(|verb| record.verb == verb)
+            && query.get("resource").is_none_or(|kind| record.resource.as_deref() == Some(kind))
+            && query.get("subresource").is_none_or(|sub| record.subresource.as_deref() == Some(sub))
+            && query.get("namespace").is_none_or(|name| record.namespace.as_deref() == Some(name))
             && query.get("name").is_none_or(|name| record.name.as_deref() == Some(name))
             && (!effective || record.effect.is_some())
     });

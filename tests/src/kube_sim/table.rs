@@ -1,5 +1,7 @@
 //! Tables: the form in which `kubectl get` asks for objects.
 
+mod workload;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -69,7 +71,10 @@ pub(crate) fn render(
     include: Include,
     with_columns: bool,
 ) -> Value {
-    let columns = if resource == Resource::Nodes { NODE_COLUMNS } else { OTHER_COLUMNS };
+    let columns = match resource {
+        Resource::Nodes => NODE_COLUMNS,
+        other => workload::columns(other).unwrap_or(OTHER_COLUMNS),
+    };
     let definitions: Vec<Value> = columns
         .iter()
         .filter(|_| with_columns)
@@ -96,7 +101,7 @@ pub(crate) fn render(
 fn row(resource: Resource, object: &Object, include: Include) -> Value {
     let cells = match resource {
         Resource::Nodes => node_cells(object),
-        _ => vec![object.name().to_owned(), age(object)],
+        _ => workload::cells(object).unwrap_or_else(|| vec![object.name().to_owned(), age(object)]),
     };
     match include {
         Include::Nothing => json!({ "cells": cells }),
