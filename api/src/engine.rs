@@ -50,10 +50,11 @@ impl Engine {
             progress.clone(),
             metrics.clone(),
         );
+        let service_metrics = metrics.clone();
         let writer = Writer::new(progress, executor.owner(), &config.database, metrics)?;
         let stop_writer = CancellationToken::new();
         let claimer = executor.claimer(&config.database)?;
-        let service = Service::new(pool, clusters, limits, executor.admission());
+        let service = Service::new(pool, clusters, limits, executor.admission(), service_metrics);
         Ok(Self {
             service,
             claimer: permanent(

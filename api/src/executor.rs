@@ -8,7 +8,7 @@
 //!
 //! Roles: `claimer` finds and renews leases; `runner` works through one task, in the order of its
 //! `schedule`; `item` does one node, which is to `apply` a change (knowing the node's `past`) or to
-//! `drain` it (its pods' `evictions`, when it is its `turn`).
+//! `drain` it (when it is its `turn`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,6 @@ mod apply;
 mod backoff;
 mod claimer;
 mod drain;
-mod evictions;
 mod item;
 mod past;
 mod runner;

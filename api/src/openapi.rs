@@ -21,7 +21,7 @@ use crate::tasks::{DrainParams, KeyParams, NoParams, TaintParams};
         auth::list_tokens, auth::create_token, auth::delete_token,
         meta::meta, meta::openapi,
         clusters::list, nodes::list,
-        tasks::submit, tasks::list, tasks::get, tasks::items,
+        tasks::submit, tasks::preview, tasks::list, tasks::get, tasks::items,
         tasks::cancel, tasks::pause, tasks::resume,
         progress::websocket,
     ),

@@ -86,6 +86,7 @@ pub fn router() -> Router<State> {
         .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}/nodes", nodes::list)
         .signed_in(Viewer, get(), "/api/v1/tasks", tasks::list)
         .signed_in(Operator, post(), "/api/v1/tasks", tasks::submit)
+        .signed_in(Viewer, post(), "/api/v1/tasks/preview", tasks::preview)
         .signed_in(Viewer, get(), "/api/v1/tasks/{id}", tasks::get)
         .signed_in(Viewer, get(), "/api/v1/tasks/{id}/items", tasks::items)
         .signed_in(Operator, post(), "/api/v1/tasks/{id}/cancel", tasks::cancel)

@@ -2,9 +2,10 @@
 //!
 //! `submit` is a request's shape; `action` and `options` are what is left of it once checked. What an
 //! action comes to on one node is a pure [`Plan`]: `keys` (label, annotate), `taint`, `cordon`, and
-//! for drains `pods`.
+//! for drains `pods` and what guards them, `budgets`. `preview` shows both before anything is stored.
 
 mod action;
+mod budgets;
 mod check;
 pub mod cordon;
 mod error;
@@ -12,10 +13,12 @@ mod keys;
 mod options;
 pub mod plan;
 pub mod pods;
+pub mod preview;
 mod protected;
 mod service;
 mod submit;
 mod taint;
+mod targets;
 pub mod view;
 
 pub use action::Action;

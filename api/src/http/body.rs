@@ -12,8 +12,12 @@ use serde::de::DeserializeOwned;
 use super::router::Request;
 use super::{Body, FieldError, Problem};
 
-/// Ten thousand node names of the greatest length do not reach half of it.
+/// Most bodies.
 pub const MAX_BODY: usize = 1024 * 1024;
+
+/// Bodies that list nodes: ten thousand names of the greatest length fit, and many more short ones
+/// get as far as being told that they are too many.
+pub const MAX_LARGE_BODY: usize = 4 * 1024 * 1024;
 
 /// For the whole body; a client that needs longer for 1 MiB holds a connection for nothing.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,8 +28,20 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// 415 when it is not JSON, 413 when it is too large, 408 when it does not arrive, 400 when it is
 /// not well-formed, 422 when it is not a `T`, naming the field.
 pub async fn json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Problem> {
+    json_up_to(MAX_BODY, request).await
+}
+
+/// The same for a body that lists nodes.
+///
+/// # Errors
+/// As [`json`].
+pub async fn large_json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Problem> {
+    json_up_to(MAX_LARGE_BODY, request).await
+}
+
+async fn json_up_to<T: DeserializeOwned>(most: usize, request: &mut Request) -> Result<T, Problem> {
     require_json(&request.parts.headers)?;
-    let bytes = read(&request.parts.headers, std::mem::take(&mut request.body)).await?;
+    let bytes = read(most, &request.parts.headers, std::mem::take(&mut request.body)).await?;
     parse(&bytes)
 }
 
@@ -45,20 +61,20 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read(most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let too_large = || {
-        let detail = format!("the body must not be larger than {MAX_BODY} bytes");
+        let detail = format!("the body must not be larger than {most} bytes");
         // The rest of the body is not read: the connection cannot be used again.
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
             .with_header(http::header::CONNECTION, http::HeaderValue::from_static("close"))
     };
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|len| len > MAX_BODY as u64) {
+    if announced.is_some_and(|len| len > most as u64) {
         return Err(too_large());
     }
     // Boxed, because the compiler cannot see through the error's lifetime that it may change threads.
     let collect: Pin<Box<dyn Future<Output = Result<Collected<Bytes>, tower::BoxError>> + Send>> =
-        Box::pin(Limited::new(body, MAX_BODY).collect());
+        Box::pin(Limited::new(body, most).collect());
     match tokio::time::timeout(READ_TIMEOUT, collect).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),

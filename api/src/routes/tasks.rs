@@ -11,6 +11,7 @@ use crate::http::query::Query;
 use crate::http::router::Outcome;
 use crate::http::{FieldError, Problem, Request, body, json, problem};
 use crate::tasks::Submission;
+use crate::tasks::preview::PreviewView;
 use crate::tasks::view::{ItemPage, ItemQuery, ListQuery, TaskPage, TaskView};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -32,12 +33,32 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 )]
 pub async fn submit(state: State, mut request: Request, identity: Identity) -> Outcome {
     let key = idempotency_key(&request)?;
-    let submission: Submission = body::json(&mut request).await?;
+    let submission: Submission = body::large_json(&mut request).await?;
     let task = state.tasks.submit(&identity, submission, key).await?;
     let mut response = json(StatusCode::ACCEPTED, &task)?;
     let location = HeaderValue::from_str(&format!("/api/v1/tasks/{}", task.id));
     response.headers_mut().insert(LOCATION, location.expect("an id is a header value"));
     Ok(response)
+}
+
+/// Preview a task
+///
+/// What the same body would do if it was submitted: for each node what would change, what is so
+/// already and what would be refused; for drains and NoExecute taints the pods, and the disruption
+/// budgets in their way; and which rights this system lacks in the cluster. Nothing is stored or
+/// changed. Nodes are looked at in memory.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/preview", tag = "tasks",
+    request_body = Submission,
+    responses(
+        (status = 200, body = PreviewView),
+        (status = 422, body = problem::Document, content_type = "application/problem+json"),
+        (status = 503, body = problem::Document, content_type = "application/problem+json"),
+    )
+)]
+pub async fn preview(state: State, mut request: Request, identity: Identity) -> Outcome {
+    let submission: Submission = body::large_json(&mut request).await?;
+    json(StatusCode::OK, &state.tasks.preview(&identity, submission).await?)
 }
 
 fn idempotency_key(request: &Request) -> Result<Option<String>, Problem> {

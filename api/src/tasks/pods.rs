@@ -34,6 +34,18 @@ pub enum Stays {
     Overdue,
 }
 
+impl Stays {
+    /// In words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "is managed by a DaemonSet",
+            Self::Mirror => "is a mirror of a static pod",
+            Self::Overdue => "has been terminating for too long to wait for",
+        }
+    }
+}
+
 /// Which permission is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
 use knm_shared::config::Executor;
 use knm_shared::ids::{Ordinal, Seq, TaskId, UserId};
 use knm_shared::pg::Pool;
@@ -13,12 +15,17 @@ use uuid::Uuid;
 use super::action::Action;
 use super::error::{FieldError, TaskError};
 use super::options::Options;
-use super::submit::{NodeSelection, Submission};
+use super::plan::Author;
+use super::preview::{Preview, PreviewView};
+use super::submit::Submission;
+use super::targets::{self, targets};
 use super::view::{ItemPage, ItemQuery, ListQuery, TaskPage, TaskView};
-use crate::clusters::{Cluster, Clusters, FieldSelector, LabelSelector, Sync};
+use crate::clusters::{Cluster, Clusters, Sync};
 use crate::db;
 use crate::db::tasks::NewTask;
 use crate::executor::{Admission, Reservation};
+use crate::k8s::{Pods, Terms};
+use crate::metrics::Metrics;
 
 /// Longest reason (octets).
 const MAX_REASON: usize = 1024;
@@ -39,19 +46,44 @@ struct Inner {
     clusters: Clusters,
     limits: Executor,
     admission: Admission,
-}
-
-/// A node as it is frozen into a task.
-struct Target {
-    name: String,
-    uid: String,
+    metrics: Metrics,
 }
 
 impl Service {
     /// A service that stores tasks through `pool` and offers them to this process's executor first.
     #[must_use]
-    pub fn new(pool: Pool, clusters: Clusters, limits: Executor, admission: Admission) -> Self {
-        Self { inner: Arc::new(Inner { pool, clusters, limits, admission }) }
+    pub fn new(
+        pool: Pool,
+        clusters: Clusters,
+        limits: Executor,
+        admission: Admission,
+        metrics: Metrics,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { pool, clusters, limits, admission, metrics }) }
+    }
+
+    /// What a task would do, without storing or changing anything.
+    ///
+    /// # Errors
+    /// [`TaskError`], as for [`Service::submit`], but for the role: a preview says which one it takes.
+    pub async fn preview(
+        &self,
+        identity: &Identity,
+        body: Submission,
+    ) -> Result<PreviewView, TaskError> {
+        let Inner { limits, metrics, .. } = &*self.inner;
+        let (action, options) = check(&body, limits)?;
+        let cluster = self.cluster(body.cluster.as_deref())?;
+        let nodes = targets(&cluster, &body.nodes, limits)?;
+        let author = Author {
+            username: identity.username.clone(),
+            reason: body.reason,
+            at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        };
+        let pods = Pods::new(cluster.client.clone(), metrics.clone());
+        let terms = Terms::Look { timeout: limits.request_timeout };
+        let preview = Preview { cluster: &cluster, action: &action, author: &author, pods, terms };
+        Ok(preview.view(&options, &nodes, identity.role).await)
     }
 
     /// Checks and stores a task. The targets are frozen here, by name and UID.
@@ -76,7 +108,9 @@ impl Service {
         require_role(identity, action.required_role(), action.name())?;
         let cluster = self.cluster(body.cluster.as_deref())?;
         let targets = targets(&cluster, &body.nodes, limits)?;
-        let (nodes, uids) = targets.into_iter().map(|t| (t.name, t.uid)).unzip();
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let frozen = |node: &Arc<Node>| (text(&node.metadata.name), text(&node.metadata.uid));
+        let (nodes, uids) = targets.iter().map(frozen).unzip();
         let task = NewTask {
             id: TaskId(Uuid::now_v7()),
             user: identity.user,
@@ -229,9 +263,8 @@ impl Service {
 
 fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), TaskError> {
     let action = Action::parse(&body.action, &body.params);
-    let options =
-        Options::check(&body.options, action.as_ref().ok(), limits, jiff::Timestamp::now());
-    let mut faults = selection_faults(&body.nodes, limits);
+    let options = Options::check(&body.options, action.as_ref().ok(), limits, Timestamp::now());
+    let mut faults = targets::faults(&body.nodes, limits);
     if body.reason.len() > MAX_REASON {
         faults.push(FieldError::new("reason", format!("must be no more than {MAX_REASON} bytes")));
     }
@@ -245,93 +278,6 @@ fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), Task
             Err(TaskError::Invalid(more.chain(faults).collect()))
         }
     }
-}
-
-fn selection_faults(nodes: &NodeSelection, limits: &Executor) -> Vec<FieldError> {
-    let NodeSelection { names, selector, field_selector, all } = nodes;
-    let given = [names.is_some(), selector.is_some(), field_selector.is_some(), all.is_some()];
-    let mut faults = Vec::new();
-    if given.into_iter().filter(|g| *g).count() != 1 {
-        faults.push(FieldError::new(
-            "nodes",
-            "exactly one of names, selector, field_selector and all must be given",
-        ));
-    }
-    if *all == Some(false) {
-        faults.push(FieldError::new("nodes.all", "must be true when given"));
-    }
-    if let Some(names) = names {
-        let most = limits.max_nodes as usize;
-        if names.is_empty() {
-            faults.push(FieldError::new("nodes.names", "must name at least one node"));
-        } else if names.len() > most {
-            let n = names.len();
-            faults.push(FieldError::new(
-                "nodes.names",
-                format!("{n} names are more than the {most} nodes that a task may have"),
-            ));
-        }
-    }
-    faults
-}
-
-/// Resolves the selection against the nodes in memory. Names given twice count once.
-fn targets(
-    cluster: &Cluster,
-    nodes: &NodeSelection,
-    limits: &Executor,
-) -> Result<Vec<Target>, TaskError> {
-    let invalid =
-        |field: &str, message: String| TaskError::Invalid(vec![FieldError::new(field, message)]);
-    let every = FieldSelector::default;
-    let (field, found) = if let Some(names) = &nodes.names {
-        ("nodes.names", named(cluster, names)?)
-    } else if let Some(selector) = &nodes.selector {
-        let parsed: LabelSelector =
-            selector.parse().map_err(|e| invalid("nodes.selector", format!("{e}")))?;
-        ("nodes.selector", cluster.nodes.select(&parsed, &every()))
-    } else if let Some(selector) = &nodes.field_selector {
-        let parsed: FieldSelector =
-            selector.parse().map_err(|e| invalid("nodes.field_selector", format!("{e}")))?;
-        ("nodes.field_selector", cluster.nodes.select(&LabelSelector::default(), &parsed))
-    } else {
-        ("nodes.all", cluster.nodes.list())
-    };
-    if found.is_empty() {
-        return Err(invalid(field, "no node matches".into()));
-    }
-    let most = limits.max_nodes as usize;
-    if found.len() > most {
-        let n = found.len();
-        return Err(invalid(field, format!("{n} nodes match, more than the {most} of one task")));
-    }
-    let target = |node: &Arc<k8s_openapi::api::core::v1::Node>| Target {
-        name: node.metadata.name.clone().unwrap_or_default(),
-        uid: node.metadata.uid.clone().unwrap_or_default(),
-    };
-    Ok(found.iter().map(target).collect())
-}
-
-fn named(
-    cluster: &Cluster,
-    names: &[String],
-) -> Result<Vec<Arc<k8s_openapi::api::core::v1::Node>>, TaskError> {
-    let mut seen = std::collections::HashSet::new();
-    let mut found = Vec::with_capacity(names.len());
-    let mut faults = Vec::new();
-    for (i, name) in names.iter().enumerate() {
-        if !seen.insert(name) {
-            continue;
-        }
-        match cluster.nodes.get(name) {
-            Some(node) => found.push(node),
-            None => faults.push(FieldError::new(
-                format!("nodes.names[{i}]"),
-                format!("no node {name:?} in cluster {:?}", &*cluster.name),
-            )),
-        }
-    }
-    if faults.is_empty() { Ok(found) } else { Err(TaskError::Invalid(faults)) }
 }
 
 fn require_role(identity: &Identity, needed: Role, what: &str) -> Result<(), TaskError> {

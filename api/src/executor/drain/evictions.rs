@@ -18,7 +18,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use super::backoff::{Tries, Trouble};
+use super::uid;
+use crate::executor::backoff::{Tries, Trouble};
 use crate::k8s::CallError;
 use crate::tasks::pods::full_name;
 
@@ -200,10 +201,6 @@ impl Evictions {
         names.sort_unstable();
         names
     }
-}
-
-pub(super) fn uid(pod: &Pod) -> String {
-    pod.metadata.uid.clone().unwrap_or_default()
 }
 
 fn budget_pause(times: u32, asked: Option<Duration>) -> Duration {

@@ -1,0 +1,424 @@
+//! What a task would do: `POST /api/v1/tasks/preview`. Nodes come from memory, pods and budgets from
+//! the cluster; what cannot be looked up is said and keeps nothing else from being shown.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use knm_shared::session::Role;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::action::Action;
+use super::budgets::Budget;
+use super::options::Options;
+use super::plan::{Author, Plan};
+use super::pods::{Fate, controller, fate, full_name, tolerates};
+use super::submit::DrainParams;
+use crate::clusters::{Cluster, Sync};
+use crate::k8s::{CallError, Pods, Right, Terms};
+
+/// Up to so many nodes their pods are asked for one by one, beyond it all pods of the cluster.
+const ASKED_ONE_BY_ONE: usize = 20;
+/// Up to so many nodes every pod is listed, beyond it only those that stand in the way.
+const LISTED_IN_FULL: usize = 50;
+
+/// What a task would do.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PreviewView {
+    /// Cluster that it would act on.
+    pub cluster: String,
+    /// What it would do.
+    pub action: String,
+    /// With which parameters, defaults filled in.
+    #[schema(value_type = Object)]
+    pub params: Value,
+    /// How it would go about its nodes, defaults filled in.
+    #[schema(value_type = Object)]
+    pub options: Value,
+    /// How many nodes it would have.
+    pub total: usize,
+    /// How many of them would be changed.
+    pub changes: usize,
+    /// How many are as wanted already.
+    pub unchanged: usize,
+    /// How many would be refused.
+    pub refused: usize,
+    /// The role that may submit it.
+    #[schema(example = "operator")]
+    pub required_role: String,
+    /// Whether the caller may.
+    pub permitted: bool,
+    /// What this system may not do in the cluster but would have to, like `patch nodes`.
+    pub missing_rights: Vec<String>,
+    /// What could not be looked up, and other things to know before the start.
+    pub warnings: Vec<String>,
+    /// The nodes, in the order of the task.
+    pub nodes: Vec<NodePreview>,
+    /// `drain`: the disruption budgets of the pods that would go, those that allow nothing first.
+    pub budgets: Vec<BudgetPreview>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct NodePreview {
+    /// Its name.
+    pub node: String,
+    /// `change`, `unchanged` or `refused`.
+    #[schema(example = "change")]
+    pub result: String,
+    /// Why it would be refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The changed keys as they are; absent ones are null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<Value>,
+    /// The changed keys as they would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub after: Option<Value>,
+    /// `drain` and NoExecute taints: how many pods there are by what would become of them: `evict`,
+    /// `blocked` (by a budget, at the moment), `wait` (terminating already), `stay`, `refuse`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pod_counts: BTreeMap<String, usize>,
+    /// These pods; of more than 50 nodes only those that are blocked or would be refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodPreview>,
+}
+
+/// One pod.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PodPreview {
+    /// `namespace/name`
+    pub pod: String,
+    /// `evict`, `blocked`, `wait`, `stay` or `refuse`.
+    #[schema(example = "evict")]
+    pub fate: String,
+    /// Why, where it is not simply evicted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// After how many seconds it would be evicted, if it tolerates the taint for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_seconds: Option<i64>,
+}
+
+/// A disruption budget of pods that would go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BudgetPreview {
+    /// `namespace/name`
+    pub budget: String,
+    /// Evictions that it would allow now; a drain waits where it allows none.
+    pub disruptions_allowed: i32,
+    /// Healthy pods that it has.
+    pub healthy: i32,
+    /// Healthy pods that it asks for.
+    pub desired: i32,
+    /// Pods of this task that it covers.
+    pub pods: usize,
+}
+
+/// What a preview is made with.
+pub(super) struct Preview<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) action: &'a Action,
+    pub(super) author: &'a Author,
+    pub(super) pods: Pods,
+    pub(super) terms: Terms,
+}
+
+impl Preview<'_> {
+    pub(super) async fn view(
+        &self,
+        options: &Options,
+        nodes: &[Arc<Node>],
+        role: Role,
+    ) -> PreviewView {
+        let mut warnings = Vec::new();
+        if let Sync::Stale { since, error } = self.cluster.nodes.state() {
+            warnings.push(format!("the nodes are shown as of {since}: {error}"));
+        }
+        let mut views: Vec<_> = nodes.iter().map(|node| self.node(node)).collect();
+        let missing_rights = self.missing_rights().await.unwrap_or_else(|error| {
+            warnings.push(format!("the rights in the cluster could not be checked: {error}"));
+            Vec::new()
+        });
+        let budgets = match self.action {
+            Action::Drain(params) => self.drain(params, &mut views, &mut warnings).await,
+            Action::Taint(_) => {
+                self.no_execute(&mut views, &mut warnings).await;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let count = |result: &str| views.iter().filter(|v| v.result == result).count();
+        PreviewView {
+            cluster: self.cluster.name.to_string(),
+            action: self.action.name().into(),
+            params: self.action.params(),
+            options: options.to_value(),
+            total: views.len(),
+            changes: count("change"),
+            unchanged: count("unchanged"),
+            refused: count("refused"),
+            required_role: self.action.required_role().as_str().into(),
+            permitted: role >= self.action.required_role(),
+            missing_rights,
+            warnings,
+            nodes: views,
+            budgets,
+        }
+    }
+
+    /// The change of the node itself.
+    fn node(&self, node: &Node) -> NodePreview {
+        let mut view = NodePreview {
+            node: node.metadata.name.clone().unwrap_or_default(),
+            result: "unchanged".into(),
+            message: None,
+            before: None,
+            after: None,
+            pod_counts: BTreeMap::new(),
+            pods: Vec::new(),
+        };
+        match self.action.plan(node, self.author) {
+            Plan::Unchanged => {}
+            Plan::Refused(why) => {
+                view.result = "refused".into();
+                view.message = Some(why);
+            }
+            Plan::Change(change) => {
+                view.result = "change".into();
+                view.before = Some(Value::Object(change.before));
+                view.after = Some(Value::Object(change.after));
+            }
+        }
+        view
+    }
+
+    async fn missing_rights(&self) -> Result<Vec<String>, CallError> {
+        let rights = needed(self.action);
+        let asked = rights.iter().map(|right| self.pods.is_allowed(*right, &self.terms));
+        let mut missing = Vec::new();
+        for (right, allowed) in rights.iter().zip(join_all(asked).await) {
+            if !allowed? {
+                missing.push(right.to_string());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Adds what would become of the pods, and returns the budgets that they are covered by.
+    async fn drain(
+        &self,
+        params: &DrainParams,
+        views: &mut [NodePreview],
+        warnings: &mut Vec<String>,
+    ) -> Vec<BudgetPreview> {
+        let by_node = match self.pods_by_node(&params.pod_selector, views).await {
+            Ok(by_node) => by_node,
+            Err(error) => {
+                warnings.push(format!("the pods could not be listed: {error}"));
+                return Vec::new();
+            }
+        };
+        let budgets = match self.pods.budgets(&self.terms).await {
+            Ok(budgets) => budgets.iter().map(Budget::of).collect(),
+            Err(error) => {
+                warnings.push(format!("the disruption budgets could not be listed: {error}"));
+                Vec::new()
+            }
+        };
+        let daemonsets = self.daemonsets(&by_node, warnings).await;
+        let (now, in_full) = (Timestamp::now(), views.len() <= LISTED_IN_FULL);
+        let mut covered = vec![0; budgets.len()];
+        for view in views {
+            let mut goes = false;
+            for pod in by_node.get(&view.node).into_iter().flatten() {
+                let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+                let fate = fate(pod, params, now, |owner| {
+                    daemonsets.get(&(namespace, owner.name.clone())).copied().unwrap_or(true)
+                });
+                let guards: Vec<_> =
+                    (0..).zip(&budgets).filter(|(_, budget)| budget.covers(pod)).collect();
+                let shown = drained(pod, fate, params, &guards);
+                if matches!(fate, Fate::Evict) {
+                    guards.iter().for_each(|(i, _): &(usize, _)| covered[*i] += 1);
+                }
+                goes |= matches!(fate, Fate::Evict | Fate::Wait);
+                if let (Fate::Refuse(_), None) = (fate, &view.message) {
+                    view.result = "refused".into();
+                    view.message.clone_from(&shown.reason);
+                }
+                view.add(shown, in_full);
+            }
+            if goes && view.result == "unchanged" {
+                view.result = "change".into();
+            }
+        }
+        if params.disable_eviction {
+            warnings.push("pods are deleted, not evicted: no disruption budget is asked".into());
+        }
+        let mut shown: Vec<_> = budgets
+            .iter()
+            .zip(covered)
+            .filter(|(_, pods)| *pods > 0)
+            .map(|(budget, pods)| BudgetPreview {
+                budget: budget.full_name(),
+                disruptions_allowed: budget.allowed,
+                healthy: budget.healthy,
+                desired: budget.desired,
+                pods,
+            })
+            .collect();
+        shown.sort_by(|a, b| {
+            (a.disruptions_allowed, &a.budget).cmp(&(b.disruptions_allowed, &b.budget))
+        });
+        shown
+    }
+
+    /// Adds the pods that new NoExecute taints would end.
+    async fn no_execute(&self, views: &mut [NodePreview], warnings: &mut Vec<String>) {
+        let is_new = |view: &NodePreview| !no_execute_taints(view).is_empty();
+        if !views.iter().any(is_new) {
+            return;
+        }
+        let by_node = match self.pods_by_node("", views).await {
+            Ok(by_node) => by_node,
+            Err(error) => {
+                warnings.push(format!("the pods could not be listed: {error}"));
+                return;
+            }
+        };
+        warnings.push("NoExecute taints end pods without asking their disruption budgets".into());
+        let in_full = views.len() <= LISTED_IN_FULL;
+        for view in views {
+            let taints = no_execute_taints(view);
+            for pod in by_node.get(&view.node).into_iter().flatten() {
+                if let Some(shown) = tainted(pod, &taints) {
+                    view.add(shown, in_full);
+                }
+            }
+        }
+    }
+
+    async fn pods_by_node(
+        &self,
+        selector: &str,
+        views: &[NodePreview],
+    ) -> Result<HashMap<String, Vec<Pod>>, CallError> {
+        if views.len() <= ASKED_ONE_BY_ONE {
+            let asked = views.iter().map(|v| self.pods.on_node(&v.node, selector, &self.terms));
+            let answers = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+            return Ok(views.iter().map(|v| v.node.clone()).zip(answers).collect());
+        }
+        let mut by_node: HashMap<String, Vec<Pod>> = HashMap::new();
+        for pod in self.pods.everywhere(selector, &self.terms).await? {
+            if let Some(node) = pod.spec.as_ref().and_then(|s| s.node_name.clone()) {
+                by_node.entry(node).or_default().push(pod);
+            }
+        }
+        Ok(by_node)
+    }
+
+    /// Whether the DaemonSets of these pods exist.
+    async fn daemonsets(
+        &self,
+        by_node: &HashMap<String, Vec<Pod>>,
+        warnings: &mut Vec<String>,
+    ) -> HashMap<(String, String), bool> {
+        let mut exist = HashMap::new();
+        for pod in by_node.values().flatten() {
+            let owner = controller(pod).filter(|o| o.kind == "DaemonSet");
+            if let (Some(owner), Some(namespace)) = (owner, pod.metadata.namespace.clone()) {
+                exist.insert((namespace, owner.name.clone()), true);
+            }
+        }
+        let keys: Vec<_> = exist.keys().cloned().collect();
+        let asked = keys.iter().map(|(ns, name)| self.pods.daemonset_exists(ns, name, &self.terms));
+        for (key, answer) in keys.iter().zip(join_all(asked).await) {
+            match answer {
+                Ok(exists) => drop(exist.insert(key.clone(), exists)),
+                Err(error) => {
+                    let (namespace, name) = key;
+                    warnings.push(format!("DaemonSet {namespace}/{name} cannot be read: {error}"));
+                }
+            }
+        }
+        exist
+    }
+}
+
+impl NodePreview {
+    fn add(&mut self, pod: PodPreview, in_full: bool) {
+        *self.pod_counts.entry(pod.fate.clone()).or_default() += 1;
+        if in_full || matches!(pod.fate.as_str(), "blocked" | "refuse") {
+            self.pods.push(pod);
+        }
+    }
+}
+
+fn drained(pod: &Pod, fate: Fate, params: &DrainParams, guards: &[(usize, &Budget)]) -> PodPreview {
+    let (fate, reason) = match fate {
+        Fate::Wait => ("wait", Some("is terminating already".into())),
+        Fate::Stay(why) => ("stay", Some(why.as_str().into())),
+        Fate::Refuse(why) => ("refuse", Some(why.as_str().into())),
+        Fate::Evict if params.disable_eviction => ("evict", None),
+        Fate::Evict => match guards {
+            [_, _, ..] => ("refuse", Some("more than one disruption budget covers it".to_owned())),
+            [(_, budget)] if budget.allowed == 0 => {
+                let Budget { name, healthy, desired, .. } = budget;
+                let why = format!("budget {name} needs {desired} healthy pods and has {healthy}");
+                ("blocked", Some(why))
+            }
+            _ => ("evict", None),
+        },
+    };
+    PodPreview { pod: full_name(pod), fate: fate.into(), reason, after_seconds: None }
+}
+
+/// Key and value of the NoExecute taints that a node would newly have.
+fn no_execute_taints(view: &NodePreview) -> Vec<(String, String)> {
+    let after = view.after.as_ref().and_then(Value::as_object);
+    let new = after.into_iter().flatten().filter_map(|(name, value)| {
+        let key = name.strip_suffix(":NoExecute")?;
+        Some((key.to_owned(), value.as_str()?.to_owned()))
+    });
+    new.collect()
+}
+
+/// What new NoExecute taints would do to a pod; nothing if it tolerates them all for ever.
+fn tainted(pod: &Pod, taints: &[(String, String)]) -> Option<PodPreview> {
+    let seconds =
+        taints.iter().filter_map(|(key, value)| match tolerates(pod, key, value, "NoExecute") {
+            None => Some(0),
+            Some(seconds) => seconds,
+        });
+    let after = seconds.min()?;
+    Some(PodPreview {
+        pod: full_name(pod),
+        fate: "evict".into(),
+        reason: None,
+        after_seconds: Some(after).filter(|s| *s > 0),
+    })
+}
+
+/// What this system must be allowed to do.
+fn needed(action: &Action) -> Vec<Right> {
+    let core = |verb, resource| Right { verb, group: "", resource, subresource: None };
+    let mut rights = vec![core("get", "nodes"), core("patch", "nodes")];
+    if let Action::Drain(params) = action {
+        rights.push(core("list", "pods"));
+        rights.push(if params.disable_eviction {
+            core("delete", "pods")
+        } else {
+            Right { subresource: Some("eviction"), ..core("create", "pods") }
+        });
+        let daemonsets = Right { group: "apps", ..core("get", "daemonsets") };
+        rights.push(daemonsets);
+    }
+    rights
+}
