@@ -31,10 +31,13 @@ impl Pooler {
         let users = folder.join("users");
         std::fs::write(&users, format!("\"{user}\" \"{password}\"\n"))?;
         let ini = folder.join("pgbouncer.ini");
+        // Every transaction on another connection than the one before: what one session keeps for the
+        // next (a statement's name, a setting) is missed at once.
         let text = format!(
             "[databases]\n* = host={} port={} password={password}\n[pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = plain\n\
-             auth_file = {}\npool_mode = transaction\n",
+             auth_file = {}\npool_mode = transaction\n\
+             server_round_robin = 1\nmin_pool_size = 3\n",
             server.host(),
             server.port(),
             address.port(),

@@ -38,3 +38,26 @@ async fn a_database_that_is_away_for_longer_than_the_retry_timeout_fails_no_node
     assert_eq!(world.sim.request_summary().by_status.get(&409), Some(&3));
     world.stop().await
 }
+
+/// The task waits for its turn while one of its nodes is replaced by another of the same name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_replaced_since_the_submission_is_left_alone() -> anyhow::Result<()> {
+    let config = json!({"executor": {"max_concurrent_tasks": 1}});
+    let world = World::new("replaced").nodes(3).config(config).start().await?;
+    let api = world.sign_in(0).await?;
+    let busy = world.sim.add_fault(kube_sim::Fault::patch_status("node-0001", 503));
+    let first = api.label(&world.nodes(0..1), "example.com/a", "b").await?;
+    world.until_lease(first, LONG, |row| row.status == "running").await?;
+    let task = api.label(&world.nodes(1..3), "example.com/a", "b").await?;
+    let mut watcher = world.watcher(0).await?;
+    watcher.subscribe(task).await?;
+    world.sim.recreate_node("node-0002")?;
+    world.sim.remove_fault(busy);
+    watcher.until_all_complete(LONG).await?;
+    let rows = world.check_final(&watcher, task).await?;
+    assert_eq!((rows.counts.succeeded, rows.counts.skipped), (1, 1), "{rows:?}");
+    let node = &rows.items[0];
+    assert!(node.message.as_deref().is_some_and(|m| m.contains("created again")), "{node:?}");
+    assert!(!world.sim.request_summary().effective_writes.contains_key("node-0002"));
+    world.stop().await
+}

@@ -132,3 +132,23 @@ fn the_top_level_is_that_of_the_design() -> anyhow::Result<()> {
     assert!(missing.is_empty(), "in the design and not here: {missing:?}");
     Ok(())
 }
+
+/// The table of faults names tests by their functions: each of them is there.
+#[test]
+fn every_test_that_the_table_of_faults_names_is_there() -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(root().join("tests/README.md"))?;
+    let (_, faults) = text.split_once("## Faults\n").context("a section on faults")?;
+    let mut source = String::new();
+    for folder in ["api", "relay", "shared", "tests"] {
+        for file in rust_files(&root().join(folder))? {
+            source.push_str(&std::fs::read_to_string(file)?);
+        }
+    }
+    let named = |word: &&str| word.matches('_').count() > 2 && !word.contains([' ', '.', '=']);
+    let names: BTreeSet<&str> = faults.split('`').filter(named).collect();
+    assert!(names.len() > 100, "{names:?}");
+    let missing: Vec<_> =
+        names.iter().filter(|name| !source.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    Ok(())
+}
