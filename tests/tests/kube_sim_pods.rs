@@ -186,6 +186,27 @@ async fn a_budget_that_is_not_observed_yet_says_when_to_come_back() -> anyhow::R
     Ok(())
 }
 
+/// So it is in the real server: the budget is charged first, and gets the charge back two minutes later.
+#[tokio::test]
+async fn a_wrong_uid_costs_the_budget_all_the_same() -> anyhow::Result<()> {
+    let (sim, client) = start(2).await?;
+    let names = sim.add_workload(Workload::replica_set("shop", "web", 3))?;
+    sim.add_budget("shop", "web", WEB, Allow::max_unavailable(1))?;
+    let wrong = json!({ "preconditions": { "uid": "other" } });
+    assert_eq!(evict(&client, &names[0], wrong).await?.status, 409);
+    let status = sim.budget("shop", "web").context("no budget")?["status"].clone();
+    assert!(status["disruptedPods"][&names[0]].is_string(), "{status}");
+    assert_eq!((&status["currentHealthy"], &status["disruptionsAllowed"]), (&json!(2), &json!(0)));
+    assert_eq!(ready(&sim, "web"), 3);
+    assert_eq!(evict(&client, &names[1], json!({})).await?.status, 429);
+    // When the pod goes nevertheless, so does the entry.
+    assert_eq!(delete(&client, &names[0], "").await?.status, 200);
+    let status = sim.budget("shop", "web").context("no budget")?["status"].clone();
+    assert!(status["disruptedPods"].is_null(), "{status}");
+    assert!(sim.budget_violations().is_empty());
+    until(&sim, |sim| allowed(sim) == Some(1)).await
+}
+
 #[tokio::test]
 async fn an_eviction_says_why_and_takes_the_grace_that_it_is_given() -> anyhow::Result<()> {
     let (sim, client) = start(1).await?;

@@ -98,11 +98,14 @@ impl Disruption {
 
     fn note_pod(&mut self, event: &Event, touched: &mut BTreeSet<String>) {
         let pod = (event.kind != EventKind::Deleted).then_some(&*event.object);
-        for key in self.keys_with(&format!("{}/", event.object.namespace())) {
-            if let Some(ledger) = self.budgets.get_mut(&key)
-                && ledger.note(event.object.name(), pod)
-            {
-                touched.insert(key);
+        let prefix = format!("{}/", event.object.namespace());
+        // Every pod's every change comes by here: no allocation for budgets that it is nothing to.
+        for (key, ledger) in self.budgets.range_mut(prefix.clone()..) {
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            if ledger.note(event.object.name(), pod) {
+                touched.insert(key.clone());
             }
         }
     }

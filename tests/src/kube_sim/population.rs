@@ -34,8 +34,10 @@ pub(crate) fn make(store: &Store, seed: u64) -> Result<(), ApiError> {
     let wanted = nodes.len() * PODS_PER_NODE;
     let mut made = 0;
     let mut number = 0;
+    // A larger cluster has larger services rather than more of them.
+    let scale = (wanted / 100).max(1);
     while made < wanted {
-        let (workload, allow) = workload(number, wanted - made, seed);
+        let (workload, allow) = workload(number, scale, wanted - made, seed);
         // Round the nodes, from where the last workload ended.
         let turn = (0..workload.replicas as usize).map(|i| nodes[(made + i) % nodes.len()].clone());
         pods::add_workload(store, &workload, Some(&turn.collect::<Vec<_>>()), seed)?;
@@ -50,7 +52,7 @@ pub(crate) fn make(store: &Store, seed: u64) -> Result<(), ApiError> {
 }
 
 /// Every third workload keeps data; two of three have a budget.
-fn workload(number: usize, room: usize, seed: u64) -> (Workload, Option<Allow>) {
+fn workload(number: usize, scale: usize, room: usize, seed: u64) -> (Workload, Option<Allow>) {
     let chance = faults::mix(seed ^ faults::mix(number as u64));
     let between = |low: u64, high: u64, bits: u32| {
         Duration::from_millis(low + (chance >> bits) % (high - low))
@@ -59,14 +61,14 @@ fn workload(number: usize, room: usize, seed: u64) -> (Workload, Option<Allow>) 
         0 => names[index].to_owned(),
         round => format!("{}-{}", names[index % names.len()], round + 1),
     };
-    let room = u32::try_from(room).unwrap_or(u32::MAX);
+    let [scale, room] = [scale, room].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     let (kind, name, replicas, allow) = if number % 3 == 2 {
         let allow = Allow::MaxUnavailable(Amount::Count(1));
         (WorkloadKind::StatefulSet, round(&STORES, number / 3), 3, Some(allow))
     } else {
         let allow = Allow::MinAvailable(Amount::Percent(75));
         let index = number - number / 3;
-        let replicas = 2 + u32::try_from(chance % 9).unwrap_or(0);
+        let replicas = scale * (2 + u32::try_from(chance % 9).unwrap_or(0));
         (
             WorkloadKind::ReplicaSet,
             round(&SERVICES, index),

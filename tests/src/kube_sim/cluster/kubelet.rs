@@ -62,8 +62,10 @@ impl Cluster {
 pub(super) fn start(store: &Store, key: &str, uid: &str) {
     store.transact(Cause::Other, |transaction| {
         let Some(object) = transaction.get(Resource::Pods, key) else { return };
+        let node = pod::node(&object).unwrap_or_default();
+        let there = transaction.get(Resource::Nodes, node).is_some();
         let waits = object.uid() == uid && !object.is_terminating();
-        if !waits || pod::phase(&object) != "Pending" {
+        if !there || !waits || pod::phase(&object) != "Pending" {
             return;
         }
         let spec = object.section("spec").cloned().unwrap_or_default();

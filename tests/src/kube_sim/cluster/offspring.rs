@@ -65,21 +65,27 @@ pub(crate) fn make(
     transaction.create(Resource::Pods, draft)
 }
 
-/// A name that no pod has had yet: the revision is never the same again.
+/// A name for a new pod. The revision is never the same again, so that hardly ever two get the same.
 pub(crate) fn name(transaction: &Transaction<'_>, owner: &Object, seed: u64) -> String {
-    // The alphabet that Kubernetes makes names of: no vowels, so no words.
-    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut state = faults::mix(seed ^ faults::mix(transaction.revision()));
     for byte in owner.name().bytes() {
         state = faults::mix(state ^ u64::from(byte));
     }
-    let letters = (0..5).map(|index| {
-        // Twelve bits a letter.
-        let index = (state >> (index * 12)) % ALPHABET.len() as u64;
-        char::from(ALPHABET[index as usize])
-    });
-    let name = format!("{}-{}", owner.name(), letters.collect::<String>());
-    name.to_lowercase()
+    loop {
+        let name = format!("{}-{}", owner.name(), suffix(state));
+        if transaction.get(Resource::Pods, &format!("{}/{name}", owner.namespace())).is_none() {
+            return name;
+        }
+        state = faults::mix(state);
+    }
+}
+
+fn suffix(state: u64) -> String {
+    // The alphabet that Kubernetes makes names of: no vowels, so no words.
+    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    // Twelve bits a letter.
+    let letter = |index: u32| ALPHABET[(state >> (index * 12)) as usize % ALPHABET.len()];
+    (0..5).map(|index| char::from(letter(index))).collect()
 }
 
 /// How many pods a controller wants.
