@@ -37,6 +37,8 @@ pub struct PodOptions {
     pub kubeconfig: PathBuf,
     /// Its context; empty: the current one.
     pub context: String,
+    /// The node that it runs on, if it is to know.
+    pub node: Option<String>,
     /// Where the api finds PostgreSQL; `None`: where it is.
     pub api_database: Option<Address>,
     /// Where the relay finds PostgreSQL; `None`: where it is.
@@ -57,6 +59,7 @@ impl PodOptions {
             name: name.into(),
             kubeconfig: kubeconfig.into(),
             context: String::new(),
+            node: None,
             api_database: None,
             relay_database: None,
             admin_password: admin_password.into(),
@@ -113,7 +116,8 @@ impl Pod {
                 .arg(config)
                 .env("POD_NAME", &name)
                 .env("DB_PASSWORD", database.server().password())
-                .env("RUST_BACKTRACE", "1");
+                .env("RUST_BACKTRACE", "1")
+                .env("NODE_NAME", options.node.as_deref().unwrap_or_default());
             Ok(match program {
                 Program::Api => spec.env("KNM_ADMIN_PASSWORD", &options.admin_password),
                 Program::Relay => spec,

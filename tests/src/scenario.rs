@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::invariants::Rows;
-use crate::kube_sim::{Authentication, KubeSim, SimOptions, User};
+use crate::kube_sim::{Authentication, KubeSim, Rule, SimOptions, User};
 use crate::pod::{Address, Pod, PodOptions};
 use crate::postgres::{Cluster, ClusterOptions, Database, shared_server};
 use crate::proxy::Proxy;
@@ -65,6 +65,7 @@ pub struct WorldBuilder {
     config: Value,
     proxies: bool,
     kube_proxies: bool,
+    rights: Option<Vec<Rule>>,
     on: On,
 }
 
@@ -112,6 +113,13 @@ impl WorldBuilder {
         self
     }
 
+    /// What the pods may do in the cluster. Everything without this.
+    #[must_use]
+    pub fn rights(mut self, rules: Vec<Rule>) -> Self {
+        self.rights = Some(rules);
+        self
+    }
+
     /// On a server of its own, which the test may stop: [`World::cluster`].
     #[must_use]
     pub fn own_cluster(mut self, options: ClusterOptions) -> Self {
@@ -134,7 +142,11 @@ impl WorldBuilder {
         };
         let database = server.database(&self.name).await?;
         // The cluster's log tells the pods apart by the tokens that they come with.
-        let tokens = PODS.map(|pod| (pod_name(pod), User::cluster_admin(pod_name(pod))));
+        let user = |name: String| match &self.rights {
+            None => User::cluster_admin(name),
+            Some(rules) => User::with_rules(name, rules.clone()),
+        };
+        let tokens = PODS.map(|pod| (pod_name(pod), user(pod_name(pod))));
         let authentication = Authentication::Tokens(tokens.collect());
         let sim = KubeSim::start(SimOptions { authentication, ..self.sim }).await?;
         let folder = scratch::dir(&self.name)?;
@@ -194,6 +206,7 @@ impl World {
             config: Value::Null,
             proxies: false,
             kube_proxies: false,
+            rights: None,
             on: On::Shared,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A foreign lease is taken only when it has run out by the database's clock *and* this process has
 //! itself seen it unchanged for a whole lease: neither clock alone can take a task from a holder that
-//! lives.
+//! lives. Time in which this process did not see the database does not count as seen: when it comes
+//! back, holders that live have a lease's time to renew.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -28,6 +29,8 @@ use crate::tasks::Action;
 const ROUND: Duration = Duration::from_millis(500);
 /// A statement without an answer for this long is given up, with its connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// What one look adds at most to the time that a foreign lease has been seen for.
+const LOOK: Duration = Duration::from_secs(2);
 /// How often the database-wide figures are read.
 const FIGURES: Duration = Duration::from_secs(5);
 
@@ -55,8 +58,10 @@ pub struct Claimer {
     sessions: Sessions,
     /// The one in use; none after a round that failed.
     session: Option<Session>,
-    /// Foreign leases and since when they have been seen as they are.
-    foreign: HashMap<TaskId, (Seen, Moment)>,
+    /// Foreign leases and for how long they have been seen as they are.
+    foreign: HashMap<TaskId, (Seen, Duration)>,
+    /// When the last look at them was sent.
+    looked_at: Option<Moment>,
     figures_at: Option<Moment>,
 }
 
@@ -71,6 +76,7 @@ impl Executor {
             sessions: Sessions::new(database)?,
             session: None,
             foreign: HashMap::new(),
+            looked_at: None,
             figures_at: None,
         })
     }
@@ -117,14 +123,16 @@ impl Claimer {
         self.renew(client, &held).await?;
         let ids: Vec<TaskId> = held.iter().map(|h| h.task).collect();
         let clusters: Vec<String> = inner.clusters.iter().map(|c| c.name.to_string()).collect();
+        let sent = Moment::now();
         let open = answered(db::claim::poll(client, &ids, Action::NAMES, &clusters)).await?;
+        let seen_for = self.looked_at.replace(sent).map_or(Duration::ZERO, Moment::elapsed);
         let held: HashMap<TaskId, Holding> = held.into_iter().map(|h| (h.task, h)).collect();
         let (mine, others): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|o| held.contains_key(&o.task));
         for row in &mine {
             self.executor.steer(row, &held[&row.task]);
         }
-        let claimable = self.claimable(others);
+        let claimable = self.claimable(others, seen_for.min(LOOK));
         self.claim(client, claimable).await?;
         self.report(client).await
     }
@@ -146,7 +154,7 @@ impl Claimer {
     }
 
     /// Which of these may be claimed now, oldest first.
-    fn claimable(&mut self, rows: Vec<Open>) -> Vec<(TaskId, Seen)> {
+    fn claimable(&mut self, rows: Vec<Open>, seen_for: Duration) -> Vec<(TaskId, Seen)> {
         let owner = self.executor.inner.owner;
         let mut foreign = HashMap::new();
         let mut claimable = Vec::new();
@@ -158,12 +166,12 @@ impl Claimer {
                     // Ours, and nobody works on it: the answer to the claim was lost.
                     Some(holder) if holder == owner => true,
                     Some(_) => {
-                        let since = match self.foreign.get(&row.task) {
-                            Some((seen, since)) if *seen == row.lease => *since,
-                            _ => Moment::now(),
+                        let seen = match self.foreign.get(&row.task) {
+                            Some((lease, before)) if *lease == row.lease => *before + seen_for,
+                            _ => Duration::ZERO,
                         };
-                        foreign.insert(row.task, (row.lease, since));
-                        row.expired && since.elapsed() >= LEASE
+                        foreign.insert(row.task, (row.lease, seen));
+                        row.expired && seen >= LEASE
                     }
                 };
                 if free {

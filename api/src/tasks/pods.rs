@@ -89,14 +89,10 @@ pub fn fate(
     now: Timestamp,
     daemonset_exists: impl FnOnce(&OwnerReference) -> bool,
 ) -> Fate {
-    let terminating = pod.metadata.deletion_timestamp.as_ref();
-    if let Some(since) = terminating
-        && params.skip_wait_for_delete_timeout_seconds > 0
-        && now.duration_since(since.0).as_secs()
-            > i64::from(params.skip_wait_for_delete_timeout_seconds)
-    {
+    if is_overdue(pod, params, now) {
         return Fate::Stay(Stays::Overdue);
     }
+    let terminating = pod.metadata.deletion_timestamp.as_ref();
     let go = if terminating.is_some() { Fate::Wait } else { Fate::Evict };
     let finished = is_finished(pod);
     match controller(pod) {
@@ -121,6 +117,14 @@ pub fn fate(
         return Fate::Refuse(Refusal::Unmanaged);
     }
     go
+}
+
+/// Whether its end, grace period included, is overdue by more than is waited for.
+#[must_use]
+pub fn is_overdue(pod: &Pod, params: &DrainParams, now: Timestamp) -> bool {
+    let seconds = i64::from(params.skip_wait_for_delete_timeout_seconds);
+    let due = pod.metadata.deletion_timestamp.as_ref();
+    seconds > 0 && due.is_some_and(|due| now.duration_since(due.0).as_secs() > seconds)
 }
 
 /// The refusals as one sentence, each with its pods; `None` without any.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use prometheus::IntGauge;
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use crate::executor::backoff::Tries;
 use crate::executor::item::{Ended, Job, Stop, Verdict, Work};
 use crate::k8s::{CallError, DryRun, Leaving, Terms};
 use crate::tasks::DrainParams;
-use crate::tasks::pods::tolerates_cordon;
+use crate::tasks::pods::{is_overdue, tolerates_cordon};
 
 /// Evictions of one node at a time.
 const AT_ONCE: usize = 10;
@@ -244,6 +245,10 @@ impl Work<'_> {
                 emptying.listing.is_under_way = false;
                 let gone = emptying.evictions.gone();
                 emptying.evictions.listed(&pods, began);
+                let now = Timestamp::now();
+                for pod in pods.iter().filter(|pod| is_overdue(pod, emptying.params, now)) {
+                    emptying.evictions.forget(pod);
+                }
                 let refused = self.take_up_late(&pods, emptying).await?;
                 emptying.listing.arrived(emptying.evictions.gone() > gone, self.tries());
                 refused.map_or(Ok(None), failed)

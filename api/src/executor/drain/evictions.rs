@@ -68,6 +68,11 @@ impl Evictions {
         self.pods.insert(uid(pod), tracked);
     }
 
+    /// A pod that has been terminating for too long is waited for no more.
+    pub(super) fn forget(&mut self, pod: &Pod) {
+        self.pods.remove(&uid(pod));
+    }
+
     /// Whether this very pod has been taken up.
     pub(super) fn knows(&self, pod: &Pod) -> bool {
         self.pods.contains_key(&uid(pod))

@@ -1,0 +1,170 @@
+//! drain: one at a time on a node, this pod's own node last, and how many nodes may be away.
+
+use knm_tests::kube_sim::{Allow, SimPod, Verb};
+use knm_tests::pod::Pod;
+use knm_tests::scenario::World;
+use serde_json::json;
+
+use crate::support::{
+    calls, check_evictions, finish, is_cordoned, patch, run, steer, task, until, until_seen,
+    with_options,
+};
+
+fn pod(world: &World, node: &str, name: &str) -> anyhow::Result<()> {
+    let pod = SimPod::new(name).namespace("shop").node(node).labels(&[("app", "web")]);
+    world.sim.add_pod(pod.owner("ReplicaSet", "web"))?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_drained_by_one_task_at_a_time_on_whichever_replica() -> anyhow::Result<()> {
+    let world = World::new("turns").pods(2).nodes(2).start().await?;
+    pod(&world, "node-0001", "web-0")?;
+    world.sim.add_budget("shop", "web", &[("app", "web")], Allow::min_available(1))?;
+    let (one, two) = (world.sign_in(0).await?, world.sign_in(1).await?);
+    let body = task("drain", &["node-0001"], json!({}));
+    let first = one.submit(&body).await?;
+    until(&one, first, "waits", |e| e.message("node-0001").contains("shop/web")).await?;
+    let second = two.submit(&body).await?;
+    let said = format!("waiting: task {first} is draining this node");
+    until(&two, second, "waits for the first", |e| e.message("node-0001") == said).await?;
+    let users: Vec<_> = world.sim.evictions().into_iter().map(|e| e.user).collect();
+    assert!(users.iter().all(|user| *user == users[0]), "both evict: {users:?}");
+
+    // The first pauses: then it is the second's turn.
+    steer(&one, first, "pause").await?;
+    until(&two, second, "its turn", |e| e.message("node-0001").contains("shop/web")).await?;
+    steer(&one, first, "resume").await?;
+    let said = format!("waiting: task {second} is draining this node");
+    until(&one, first, "waits for the second", |e| e.message("node-0001") == said).await?;
+    world.sim.remove_budget("shop", "web")?;
+    for (api, id) in [(&two, second), (&one, first)] {
+        let ended = finish(&world, api, id).await?;
+        assert_eq!(ended.outcome(), "completed", "{:?}", ended.items);
+    }
+    let left: i64 = world.database.value("SELECT count(*) FROM node_drains", &[]).await?;
+    assert_eq!(left, 0);
+    check_evictions(&world)?;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_that_this_pod_runs_on_goes_last() -> anyhow::Result<()> {
+    let mut world = World::new("own_node").pods(0).nodes(4).start().await?;
+    let mut options = world.pod_options().await?;
+    options.node = Some("node-0001".into());
+    let started = Pod::run(&world.database, &options).await?;
+    world.pods.push(started);
+    for i in 1..=4 {
+        pod(&world, &format!("node-000{i}"), &format!("web-{i}"))?;
+    }
+    let ended = run(
+        &world,
+        &json!({"action": "drain", "nodes": {"all": true}, "options": {"concurrency": 4}}),
+    )
+    .await?;
+    assert_eq!(ended.outcome(), "completed", "{:?}", ended.items);
+    let evictions = world.sim.evictions();
+    let (own, others): (Vec<_>, Vec<_>) = evictions.iter().partition(|e| e.name == "web-1");
+    let cordon = calls(&world, Verb::Patch.as_str());
+    let cordon = cordon.iter().find(|r| r.name.as_deref() == Some("node-0001")).expect("cordoned");
+    assert_eq!((own.len(), others.len()), (1, 3), "{evictions:?}");
+    assert!(others.iter().all(|e| e.at_micros < cordon.at_micros), "{evictions:?} {cordon:?}");
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unavailable_nodes_are_counted_from_the_cluster() -> anyhow::Result<()> {
+    let world = World::new("unavailable").nodes(4).start().await?;
+    let api = world.sign_in(0).await?;
+    // One is cordoned by somebody else, another's kubelet is away.
+    world.sim.change_node("node-0001", patch(json!({"spec": {"unschedulable": true}})))?;
+    ready(&world, "node-0002", false)?;
+    until_seen(&api, "node-0001", |n| n["status"].to_string().contains("SchedulingDisabled"))
+        .await?;
+    until_seen(&api, "node-0002", |n| n["status"].to_string().contains("NotReady")).await?;
+    let body =
+        json!({"action": "drain", "nodes": {"all": true}, "options": {"max_unavailable": "50%"}});
+    let id = api.submit(&body).await?;
+    // Those that are away already are drained; no other is started.
+    let waits = until(&api, id, "waits", |e| {
+        e.count("succeeded") == 2
+            && e.message("node-0003").contains("options.max_unavailable allows 2")
+    })
+    .await?;
+    assert!(waits.message("node-0003").contains("node-0001, node-0002"), "{:?}", waits.items);
+    assert_eq!(waits.status("node-0003"), "pending");
+    assert!(!is_cordoned(&world, "node-0003") && !is_cordoned(&world, "node-0004"));
+    // The kubelet is back, but the node is cordoned by the drain: still two.
+    ready(&world, "node-0002", true)?;
+    let uncordon = task("uncordon", &["node-0002"], json!({}));
+    assert_eq!(run(&world, &uncordon).await?.outcome(), "completed");
+    until(&api, id, "the third", |e| e.status("node-0003") == "succeeded").await?;
+    assert!(!is_cordoned(&world, "node-0004"));
+    let uncordon = task("uncordon", &["node-0001"], json!({}));
+    assert_eq!(run(&world, &uncordon).await?.outcome(), "completed");
+    let ended = finish(&world, &api, id).await?;
+    assert_eq!(ended.outcome(), "completed");
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wave_begins_when_the_nodes_before_it_are_ready_again() -> anyhow::Result<()> {
+    let world = World::new("waves").nodes(3).start().await?;
+    let api = world.sign_in(0).await?;
+    for node in ["node-0001", "node-0002"] {
+        ready(&world, node, false)?;
+        until_seen(&api, node, |n| n["status"].to_string().contains("NotReady")).await?;
+    }
+    let body = |seconds: u32| {
+        let waves = json!({"size": 1, "ready_timeout_seconds": seconds});
+        json!({"action": "drain", "nodes": {"all": true}, "options": {"waves": waves}})
+    };
+    let id = api.submit(&body(300)).await?;
+    let said = "waiting: wave 2 begins when these are Ready again: node-0001";
+    until(&api, id, "waits", |e| e.message("node-0002") == said).await?;
+    assert!(!is_cordoned(&world, "node-0002"));
+    ready(&world, "node-0001", true)?;
+    until(&api, id, "the next wave", |e| e.message("node-0003").contains("node-0002")).await?;
+    ready(&world, "node-0002", true)?;
+    let ended = finish(&world, &api, id).await?;
+    assert_eq!(ended.outcome(), "completed", "{:?}", ended.items);
+
+    // A wave that stays down ends the task, and says so.
+    ready(&world, "node-0001", false)?;
+    until_seen(&api, "node-0001", |n| n["status"].to_string().contains("NotReady")).await?;
+    let ended = run(&world, &body(1)).await?;
+    assert_eq!((ended.outcome(), ended.count("cancelled")), ("failed", 2), "{:?}", ended.items);
+    let why = "wave 1 was not Ready again within 1 s: node-0001";
+    assert_eq!(ended.task["error"], format!("stopped: {why}"));
+    assert_eq!(ended.message("node-0003"), format!("not started: {why}"));
+    world.stop().await
+}
+
+/// Sets the kubelet's condition.
+fn ready(world: &World, node: &str, ready: bool) -> anyhow::Result<()> {
+    let status = if ready { "True" } else { "False" };
+    let conditions = json!([{"type": "Ready", "status": status, "reason": "Kubelet",
+        "lastHeartbeatTime": null, "lastTransitionTime": null, "message": ""}]);
+    world.sim.change_node(node, patch(json!({"status": {"conditions": conditions}})))?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_arrives_after_the_list_goes_too_unless_it_tolerates_the_cordon()
+-> anyhow::Result<()> {
+    let world = World::new("late").nodes(2).start().await?;
+    pod(&world, "node-0001", "web-0")?;
+    world.sim.add_budget("shop", "web", &[("app", "web")], Allow::min_available(1))?;
+    let api = world.sign_in(0).await?;
+    let id = api.submit(&with_options(task("drain", &["node-0001"], json!({})), json!({}))).await?;
+    until(&api, id, "waits", |e| e.message("node-0001").contains("shop/web")).await?;
+    let late = SimPod::new("late-0").namespace("shop").node("node-0001").labels(&[("app", "late")]);
+    world.sim.add_pod(late.owner("ReplicaSet", "late"))?;
+    until(&api, id, "the late one", |e| e.message("node-0001").starts_with("1 of 2 pods gone"))
+        .await?;
+    world.sim.remove_budget("shop", "web")?;
+    let ended = finish(&world, &api, id).await?;
+    assert_eq!(ended.message("node-0001"), "2 of 2 pods gone");
+    world.stop().await
+}

@@ -1,0 +1,16 @@
+//! Every node operation and every option, through the REST interface, on a simulated cluster.
+
+mod support;
+
+mod cordon;
+mod drain;
+mod drain_ends;
+mod drain_faults;
+mod drain_turns;
+mod faults;
+mod keys;
+mod options;
+mod preview;
+mod refused;
+mod taint;
+mod targets;
