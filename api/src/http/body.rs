@@ -184,11 +184,17 @@ mod tests {
     async fn a_body_is_limited_whether_it_says_so_or_not() {
         let mut headers = HeaderMap::new();
         let large = vec![b' '; MAX_BODY + 1];
-        assert_eq!(read(&headers, full(large)).await.expect_err("too large").status(), 413);
+        assert_eq!(
+            read(MAX_BODY, &headers, full(large)).await.expect_err("too large").status(),
+            413
+        );
         headers.insert(CONTENT_LENGTH, (MAX_BODY + 1).into());
-        assert_eq!(read(&headers, full("")).await.expect_err("announced").status(), 413);
+        assert_eq!(read(MAX_BODY, &headers, full("")).await.expect_err("announced").status(), 413);
         headers.insert(CONTENT_LENGTH, MAX_BODY.into());
-        assert_eq!(read(&headers, full(vec![b' '; MAX_BODY])).await.expect("fits").len(), MAX_BODY);
+        assert_eq!(
+            read(MAX_BODY, &headers, full(vec![b' '; MAX_BODY])).await.expect("fits").len(),
+            MAX_BODY
+        );
     }
 
     #[test]

@@ -22,7 +22,10 @@ use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const SCHEMA: &str = include_str!("../../migrations/V1__tasks_and_users.sql");
+const SCHEMA: &str = concat!(
+    include_str!("../../migrations/V1__tasks_and_users.sql"),
+    include_str!("../../migrations/V2__operations.sql"),
+);
 pub(crate) const USER: UserId = UserId(Uuid::from_u128(1));
 
 pub(crate) struct Bench {
@@ -196,6 +199,7 @@ pub(crate) fn new_task(n: usize) -> NewTask {
     NewTask {
         id: TaskId(Uuid::now_v7()),
         user: USER,
+        username: "tester".into(),
         cluster: "default".into(),
         action: "label",
         params: serde_json::json!({}),

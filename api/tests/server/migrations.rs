@@ -45,7 +45,14 @@ async fn a_second_run_finds_nothing_to_do() {
     assert_eq!(first.applied.len(), usize::try_from(first.own_version).expect("positive"));
     let second = run(&settings, false).await.expect("migrates");
     assert_eq!(second, Report { applied: Vec::new(), ..first });
-    let ours = ["progress_items", "progress_tasks", "refinery_schema_history", "sessions", "users"];
+    let ours = [
+        "node_drains",
+        "progress_items",
+        "progress_tasks",
+        "refinery_schema_history",
+        "sessions",
+        "users",
+    ];
     assert_eq!(tables(&database).await, ours);
 }
 

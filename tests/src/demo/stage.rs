@@ -202,7 +202,12 @@ async fn simulate(options: &Options) -> anyhow::Result<Kubernetes> {
         bail!("a cluster without nodes shows nothing");
     }
     let latency = Duration::from_millis(options.latency);
-    let sim =
-        SimOptions { nodes: options.nodes, latency, jitter: latency, ..SimOptions::default() };
+    let sim = SimOptions {
+        nodes: options.nodes,
+        pods: true,
+        latency,
+        jitter: latency,
+        ..SimOptions::default()
+    };
     Ok(Kubernetes::Simulated(Box::new(KubeSim::start(sim).await?)))
 }
