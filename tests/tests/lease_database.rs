@@ -18,6 +18,8 @@ const SOON: Duration = Duration::from_secs(60);
 const TAKEOVER: Duration = Duration::from_secs(20);
 /// A lease less the margin that its holder keeps.
 const CALLS_END: Duration = Duration::from_secs(13);
+/// Between two tries of a node.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const HOLDER: &str = "pod-b";
 
 struct UnderWay {
@@ -142,20 +144,34 @@ async fn a_holder_whose_connections_have_all_gone_dead_keeps_its_task() -> anyho
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_that_gets_no_answers_stops_before_its_task_is_taken() -> anyhow::Result<()> {
     let world = pods("unanswered", 100).start().await?;
+    // Their tries need no answer of the database, so that only the lease can end them.
+    let busy = ["node-001?", "node-002?", "node-003?"]
+        .map(|nodes| world.sim.add_fault(KubeFault::patch_status(nodes, 503)));
     let UnderWay { world, task, mut watcher, before } = begin(world).await?;
+    until_items(&world, task, 4, "message LIKE 'try %'").await?;
     let proxy = &world.api_proxies[1];
+    let cut_at = now_micros();
     // Statements arrive and are carried out; whatever is said to them is lost.
     proxy.set_rules([Rule::new(Select::All, Direction::ToClient, Fault::BlackHole)]);
     world.until_taken_over(task, &before, TAKEOVER + CALLS_END).await?;
+    // This is how long the fault lasts: nothing is waited for, but every node's next try is due.
+    tokio::time::sleep(LONGEST_PAUSE).await;
+    for fault in busy {
+        world.sim.remove_fault(fault);
+    }
     let mark = world.pods[1].api.log().mark();
     proxy.heal().await;
     world.pods[1].api.log().wait_for_after(mark, "the lease was lost", SOON).await?;
     finish(&world, task, &mut watcher).await?;
     let (taken_at, changes) = written_too_late(&world, task).await?;
     assert_eq!(changes, []);
-    let mut late = calls_since(&world, taken_at);
-    late.retain(|call| call.user == HOLDER);
-    assert!(late.is_empty(), "calls for a task of somebody else: {late:#?}");
+    let end = cut_at + u64::try_from(CALLS_END.as_micros())?;
+    assert!(end < taken_at, "taken before its holder had to stop");
+    let mut calls = calls_since(&world, cut_at);
+    calls.retain(|call| call.user == HOLDER);
+    assert!(!calls.is_empty(), "no call was tried: the test tests nothing");
+    calls.retain(|call| call.at_micros > end);
+    assert!(calls.is_empty(), "calls after the lease: {calls:#?}");
     world.stop().await
 }
 
