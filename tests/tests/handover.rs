@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use knm_shared::ids::TaskId;
 use knm_shared::status::{ItemStatus, TaskStatus};
 use knm_tests::api::label_task;
-use knm_tests::scenario::World;
+use knm_tests::kube_sim::{Allow, Workload};
+use knm_tests::scenario::{Change, World};
 use knm_tests::ws::Watcher;
 use knm_tests::ws::frame::ServerFrame;
 use rustix::process::Signal;
@@ -113,6 +114,42 @@ async fn alone_a_pod_that_is_told_to_stop_hands_its_task_back() -> anyhow::Resul
         .value("SELECT attempt FROM progress_tasks WHERE id = $1", &[&task.0])
         .await?;
     assert_eq!(attempt, 0, "a hand-back is no failed attempt, and nodes have been finished since");
+    world.pods[1].relay.stop(Signal::TERM, SOON).await?;
+    world.pods[0].stop().await
+}
+
+/// Its node may wait for its budget longer than any process may take to stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_that_waits_goes_back_and_is_finished_by_the_other_pod() -> anyhow::Result<()> {
+    let mut world = World::new("waiting_drain").pods(2).nodes(3).start().await?;
+    let node = world.nodes(0..1).remove(0);
+    world.sim.place(Workload::replica_set("shop", "web", 1), &[node.as_str()])?;
+    world.sim.add_budget("shop", "web", &[("app", "web")], Allow::max_unavailable(0))?;
+    let api = world.sign_in(1).await?;
+    let drain = json!({"action": "drain", "nodes": {"names": [node]}, "params": {}});
+    let task = api.submit(&drain).await?;
+    let mut watcher = world.watcher(0).await?;
+    watcher.subscribe(task).await?;
+    let item = "SELECT concat_ws(' ', status, message) FROM progress_items WHERE task_id = $1";
+    let waits = async {
+        while !world.database.value::<String>(item, &[&task.0]).await?.contains("budget") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(SOON, waits).await.context("it does not wait")??;
+    let before = holder(&world, task).await?;
+    world.keep_journal().await?;
+    world.pods[1].api.stop(Signal::TERM, SOON).await?;
+    new_holder(&world, task, before, HAND_BACK).await?;
+    let changes = world.journal_of(task).await?;
+    let back = changes.iter().find(|c| c.ordinal.is_some()).context("nothing was noted")?;
+    assert!(back.by("pod-b") && back.status == "pending", "{changes:#?}");
+    assert!(!changes.iter().any(Change::is_takeover), "its lease was waited for: {changes:#?}");
+    world.sim.remove_budget("shop", "web")?;
+    watcher.until_all_complete(SOON).await?;
+    let rows = world.check_final(&watcher, task).await?;
+    assert_eq!((rows.status, rows.count(ItemStatus::Succeeded)), (TaskStatus::Completed, 1));
     world.pods[1].relay.stop(Signal::TERM, SOON).await?;
     world.pods[0].stop().await
 }
