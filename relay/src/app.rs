@@ -14,12 +14,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::DatabaseClock;
+use crate::complaint::Complaints;
 use crate::db::{Db, DbError};
 use crate::feed::{Feed, FeedMetrics};
 use crate::hub::{Hub, HubHandle, HubMetrics};
 use crate::listener::{Listener, ListenerMetrics};
 use crate::server::{Server, ServerMetrics};
-use crate::session::SessionMetrics;
+use crate::session::{self, SessionMetrics};
 use crate::status::{ListenerState, Status};
 
 /// The migration that brought the newest table or column that the relay reads.
@@ -89,7 +90,8 @@ impl Relay {
         let clock = DatabaseClock::default();
         let db = Db::new(pool(&config.database)?);
         let mode = crate::feed::first_mode(first, &config.progress);
-        let hub = HubHandle::new(Hub::new(mode, HubMetrics::register(&registry)?));
+        let of_user = config.relay.max_connections_per_user as usize;
+        let hub = HubHandle::new(Hub::new(mode, of_user, HubMetrics::register(&registry)?));
         let listener_metrics = ListenerMetrics::register(&registry)?;
         listener_metrics.enter(first);
         let listener = match config.progress.notify_type {
@@ -109,14 +111,16 @@ impl Relay {
             FeedMetrics::register(&registry)?,
             &config.progress,
         );
+        let complaints = Complaints::register(&registry)?;
+        let session_metrics = SessionMetrics::register(&registry)?;
         let server = Server::new(
             config,
             env::pod_name(),
             db.clone(),
             hub.clone(),
-            clock,
             ServerMetrics::register(&registry)?,
-            SessionMetrics::register(&registry)?,
+            complaints.clone(),
+            session::Context::new(hub.clone(), clock, session_metrics, complaints),
         );
 
         let admin = admin_port(&registry, &readiness, &status, &hub, &db)?;

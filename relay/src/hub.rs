@@ -31,6 +31,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -90,6 +91,9 @@ pub struct Hub {
     mode: Arc<Mode>,
     tasks: HashMap<TaskId, Task>,
     sessions: HashMap<ConnId, Session>,
+    /// Open connections of each user who has any.
+    of_user: HashMap<UserId, usize>,
+    max_of_user: usize,
     lists: HashMap<UserId, UserList>,
     /// Tasks whose read waits to be started; may name tasks that need none any more.
     wanted: VecDeque<TaskId>,
@@ -117,14 +121,16 @@ pub struct Forwarded {
 }
 
 impl Hub {
-    /// An empty hub.
+    /// An empty hub. A user may have `max_of_user` connections.
     #[must_use]
-    pub fn new(mode: Mode, metrics: HubMetrics) -> Self {
+    pub fn new(mode: Mode, max_of_user: usize, metrics: HubMetrics) -> Self {
         Self {
             epoch: None,
             mode: Arc::new(mode),
             tasks: HashMap::new(),
             sessions: HashMap::new(),
+            of_user: HashMap::new(),
+            max_of_user,
             lists: HashMap::new(),
             wanted: VecDeque::new(),
             last: 0,
@@ -158,19 +164,27 @@ impl Hub {
         self.last
     }
 
-    /// Takes in a connection. `None` before the database has named its history, and while stopping.
-    pub fn connect(&mut self, owner: Owner, wake: Arc<Notify>) -> Option<Welcome> {
-        if self.closing {
-            return None;
+    /// Takes in a connection.
+    ///
+    /// # Errors
+    /// Before the database has named its history and while stopping, and when the user has as many
+    /// as one may have.
+    pub fn connect(&mut self, owner: Owner, wake: Arc<Notify>) -> Result<Welcome, CloseReason> {
+        let Some(epoch) = self.epoch().filter(|_| !self.closing).cloned() else {
+            return Err(CloseReason::Restart);
+        };
+        let of_user = self.of_user.entry(owner.user).or_default();
+        if *of_user >= self.max_of_user {
+            return Err(CloseReason::TooManyOfUser);
         }
-        let epoch = self.epoch()?.clone();
+        *of_user += 1;
         let id = ConnId(self.number());
         let mode = self.mode.kind;
         // `hello` names the mode; what it cannot say (why, since when) follows.
         let tell_mode = mode != ModeKind::Live;
         self.sessions.insert(id, Session::new(owner, wake, tell_mode));
         self.metrics.connections.inc();
-        Some(Welcome { id, epoch, mode })
+        Ok(Welcome { id, epoch, mode })
     }
 
     /// Forgets a connection, and every task and list that nobody else follows.
@@ -179,6 +193,12 @@ impl Hub {
             return;
         };
         self.metrics.connections.dec();
+        if let Entry::Occupied(mut of_user) = self.of_user.entry(session.owner.user) {
+            *of_user.get_mut() -= 1;
+            if *of_user.get() == 0 {
+                of_user.remove();
+            }
+        }
         for task in session.subs.keys() {
             self.release(id, *task);
         }

@@ -12,6 +12,7 @@
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod complaint;
 pub mod db;
 pub mod feed;
 pub mod hub;

@@ -4,6 +4,8 @@
 
 mod client;
 mod close;
+#[cfg(test)]
+mod schema;
 mod server;
 
 pub use client::{BadMessage, ClientMessage};

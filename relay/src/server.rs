@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use knm_shared::config::Config;
-use knm_shared::http::{Limits, serve};
+use knm_shared::http::{Limits, Unserved, serve_telling};
 use knm_shared::session::{Identity, Token};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,11 +26,11 @@ pub use self::metrics::ServerMetrics;
 use self::origin::Origins;
 use self::problem::Problem;
 use self::upgrade::Handshake;
-use crate::clock::DatabaseClock;
+use crate::complaint::{Cause, Complaints};
 use crate::db::Db;
 use crate::hub::{HubHandle, Owner};
 use crate::protocol::PATH;
-use crate::session::{self, Greeting, SessionMetrics};
+use crate::session::{self, Greeting};
 
 /// Before the upgrade. After it, a connection counts against `relay.max_connections`.
 const LIMITS: Limits = Limits {
@@ -51,6 +51,7 @@ pub struct Server {
     greeting: Greeting,
     max_connections: usize,
     metrics: ServerMetrics,
+    complaints: Complaints,
     sessions: session::Context,
     /// Every upgraded connection.
     sockets: TaskTracker,
@@ -64,9 +65,9 @@ impl Server {
         pod: String,
         db: Db,
         hub: HubHandle,
-        clock: DatabaseClock,
         metrics: ServerMetrics,
-        session_metrics: SessionMetrics,
+        complaints: Complaints,
+        sessions: session::Context,
     ) -> Self {
         Self {
             db,
@@ -74,7 +75,8 @@ impl Server {
             greeting: Greeting::new(pod),
             max_connections: config.relay.max_connections as usize,
             metrics,
-            sessions: session::Context::new(hub.clone(), clock, session_metrics),
+            sessions,
+            complaints,
             hub,
             sockets: TaskTracker::new(),
         }
@@ -94,7 +96,16 @@ impl Server {
                 })
             }
         };
-        serve(listener, service, LIMITS, shutdown).await;
+        let (metrics, complaints) = (server.metrics.clone(), server.complaints.clone());
+        let tell = move |peer: SocketAddr, unserved| {
+            let (status, cause) = match unserved {
+                Unserved::SlowHead => (StatusCode::REQUEST_TIMEOUT, Cause::SlowHead),
+                Unserved::BadHead => (StatusCode::BAD_REQUEST, Cause::BadHead),
+            };
+            metrics.refused(status);
+            complaints.about(cause, &peer);
+        };
+        serve_telling(listener, service, LIMITS, tell, shutdown).await;
         server.hub.with(crate::hub::Hub::close);
         server.sockets.close();
         if tokio::time::timeout(grace, server.sockets.wait()).await.is_err() {
@@ -107,6 +118,9 @@ impl Server {
             Ok(response) => response,
             Err(problem) => {
                 self.metrics.refused(problem.status());
+                if let Some(cause) = complaint(problem.status()) {
+                    self.complaints.about(cause, &peer);
+                }
                 problem.into()
             }
         }
@@ -136,7 +150,7 @@ impl Server {
         let (context, greeting) = (self.sessions.clone(), self.greeting.clone());
         self.sockets.spawn(async move {
             match upgrade::socket(upgraded).await {
-                Ok(socket) if full => session::turn_away(socket, &context).await,
+                Ok(socket) if full => session::turn_away(socket, owner, &context).await,
                 Ok(socket) => session::run(socket, owner, &greeting, context).await,
                 Err(error) => tracing::debug!(%peer, %error, "upgrade failed"),
             }
@@ -158,5 +172,17 @@ impl Server {
                 Err(Problem::unavailable("the database is away, so nobody can be identified"))
             }
         }
+    }
+}
+
+/// What a refusal says of the client; nothing when it is the database that is away.
+fn complaint(status: StatusCode) -> Option<Cause> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some(Cause::Unidentified),
+        StatusCode::FORBIDDEN => Some(Cause::ForeignOrigin),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UPGRADE_REQUIRED => {
+            Some(Cause::NoHandshake)
+        }
+        _ => None,
     }
 }

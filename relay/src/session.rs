@@ -22,6 +22,7 @@ pub use self::traffic::Traffic;
 
 use self::connection::Connection;
 use crate::clock::DatabaseClock;
+use crate::complaint::Complaints;
 use crate::hub::{ConnId, HubHandle, Owner, Welcome};
 use crate::protocol::{CloseReason, ServerMessage, VERSION};
 
@@ -65,13 +66,19 @@ pub struct Context {
     hub: HubHandle,
     clock: DatabaseClock,
     metrics: SessionMetrics,
+    complaints: Complaints,
 }
 
 impl Context {
     /// Puts the parts together.
     #[must_use]
-    pub const fn new(hub: HubHandle, clock: DatabaseClock, metrics: SessionMetrics) -> Self {
-        Self { hub, clock, metrics }
+    pub const fn new(
+        hub: HubHandle,
+        clock: DatabaseClock,
+        metrics: SessionMetrics,
+        complaints: Complaints,
+    ) -> Self {
+        Self { hub, clock, metrics, complaints }
     }
 }
 
@@ -91,9 +98,10 @@ impl Drop for Registered {
 pub async fn run(socket: Socket, owner: Owner, greeting: &Greeting, context: Context) {
     let wake = Arc::new(Notify::new());
     let welcome = context.hub.with(|hub| hub.connect(owner, Arc::clone(&wake)));
-    let mut connection = Connection::new(socket, context);
-    let Some(welcome) = welcome else {
-        return connection.close(CloseReason::Restart).await;
+    let mut connection = Connection::new(socket, owner.user, context);
+    let welcome = match welcome {
+        Ok(welcome) => welcome,
+        Err(reason) => return connection.close(reason).await,
     };
     let registered = Registered { hub: connection.hub().clone(), id: welcome.id };
     let span = tracing::debug_span!("session", conn = ?welcome.id, user = %owner.user);
@@ -112,6 +120,7 @@ pub async fn run(socket: Socket, owner: Owner, greeting: &Greeting, context: Con
 }
 
 /// Tells a client that there is no room for it.
-pub async fn turn_away(socket: Socket, context: &Context) {
-    Connection::new(socket, context.clone()).close(CloseReason::TooManyConnections).await;
+pub async fn turn_away(socket: Socket, owner: Owner, context: &Context) {
+    let mut connection = Connection::new(socket, owner.user, context.clone());
+    connection.close(CloseReason::TooManyConnections).await;
 }

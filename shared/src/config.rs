@@ -268,6 +268,8 @@ pub struct Relay {
     pub allowed_origins: Vec<String>,
     /// WebSockets at a time.
     pub max_connections: u32,
+    /// WebSockets of one user at a time.
+    pub max_connections_per_user: u32,
 }
 
 impl Default for Relay {
@@ -278,6 +280,7 @@ impl Default for Relay {
             public_url: String::new(),
             allowed_origins: Vec::new(),
             max_connections: 12_000,
+            max_connections_per_user: 100,
         }
     }
 }

@@ -43,6 +43,7 @@ impl DatabaseEpoch {
 
 /// The name of one history, as cursors carry it. Opaque: only equality means anything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Epoch(Arc<str>);
 

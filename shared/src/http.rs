@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -65,6 +65,15 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address, source })
 }
 
+/// A connection that never came to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unserved {
+    /// The head did not arrive within [`Limits::header_timeout`].
+    SlowHead,
+    /// What arrived is no HTTP, or longer than [`Limits::header_bytes`].
+    BadHead,
+}
+
 /// Serves HTTP/1.1 until `shutdown`, then lets requests in flight end within `limits.drain` and cuts
 /// the rest off. `service` makes the service of each connection from its peer's address. Upgrades
 /// work; an upgraded connection belongs to whoever upgraded it.
@@ -72,6 +81,24 @@ pub async fn serve<F, S, B>(
     listener: TcpListener,
     service: F,
     limits: Limits,
+    shutdown: CancellationToken,
+) where
+    F: Fn(SocketAddr) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    serve_telling(listener, service, limits, |_, _| {}, shutdown).await;
+}
+
+/// [`serve`], which also tells of connections that never came to a request.
+pub async fn serve_telling<F, S, B>(
+    listener: TcpListener,
+    service: F,
+    limits: Limits,
+    tell: impl Fn(SocketAddr, Unserved) + Clone + Send + 'static,
     shutdown: CancellationToken,
 ) where
     F: Fn(SocketAddr) -> S,
@@ -98,19 +125,27 @@ pub async fn serve<F, S, B>(
         };
         let connection =
             builder.serve_connection(TokioIo::new(stream), service(peer)).with_upgrades();
-        let shutdown = shutdown.clone();
+        let (shutdown, tell) = (shutdown.clone(), tell.clone());
         connections.spawn(async move {
             let _permit = permit;
-            let mut connection = pin!(connection);
+            let mut connection = connection;
             let result = tokio::select! {
-                result = connection.as_mut() => result,
+                result = &mut connection => result,
                 () = shutdown.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+                    Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
                 }
             };
             if let Err(error) = result {
                 tracing::debug!(%peer, %error, "connection ended");
+                if let Some(unserved) = unserved(&error) {
+                    tell(peer, unserved);
+                    if unserved == Unserved::SlowHead
+                        && let Some(parts) = connection.into_parts()
+                    {
+                        say_timeout(parts.io.into_inner()).await;
+                    }
+                }
             }
         });
     }
@@ -121,6 +156,29 @@ pub async fn serve<F, S, B>(
         tracing::warn!(left = connections.len(), "requests did not end in time; cutting them off");
     }
     connections.shutdown().await;
+}
+
+/// hyper says nothing to a client whose head does not arrive; RFC 9110 section 15.5.9 has a word for it.
+async fn say_timeout(mut stream: TcpStream) {
+    const BODY: &str =
+        r#"{"type":"about:blank","title":"the request did not arrive","status":408}"#;
+    let answer = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    // It fits into the socket's buffer, and whoever does not take it has gone.
+    if let Err(error) = stream.write_all(answer.as_bytes()).await {
+        tracing::debug!(%error, "nobody hears of the timeout");
+    }
+}
+
+fn unserved(error: &hyper::Error) -> Option<Unserved> {
+    if error.is_timeout() {
+        Some(Unserved::SlowHead)
+    } else {
+        error.is_parse().then_some(Unserved::BadHead)
+    }
 }
 
 async fn accept(
@@ -163,7 +221,7 @@ mod tests {
     use http_body_util::Full;
     use hyper::body::Bytes;
     use hyper::service::service_fn;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     use tokio::sync::Notify;
 
     use super::*;
@@ -254,5 +312,8 @@ mod tests {
         let mut answer = Vec::new();
         let read = timeout(Duration::from_secs(5), client.read_to_end(&mut answer)).await;
         assert!(read.is_ok(), "the connection is still open");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.ends_with("\"status\":408}"), "{answer}");
     }
 }

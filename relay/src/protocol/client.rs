@@ -5,6 +5,7 @@ use knm_shared::ids::TaskId;
 use serde::{Deserialize, Deserializer};
 
 /// What a client may ask for.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ClientMessage {
@@ -13,6 +14,7 @@ pub enum ClientMessage {
         /// Which task.
         task_id: TaskId,
         /// What the client has applied.
+        #[cfg_attr(test, schemars(with = "Option<String>"))]
         #[serde(default, deserialize_with = "cursor")]
         cursor: Option<Cursor>,
     },

@@ -7,12 +7,13 @@ use knm_shared::status::{Counts, ItemStatus, TaskStatus};
 use serde::{Serialize, Serializer};
 
 /// What the relay may say. Clients ignore fields they do not know.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage<'a> {
     /// The first frame of every connection.
     Hello {
-        /// [`super::VERSION`].
+        /// Of the protocol; 1.
         version: u32,
         /// Which pod's relay this is.
         pod: &'a str,
@@ -41,7 +42,7 @@ pub enum ServerMessage<'a> {
         last: bool,
         /// The task itself, the same in every page.
         task: &'a Head,
-        /// At most [`super::PAGE_ITEMS`] items, by ordinal.
+        /// At most 1,000 items, by ordinal.
         items: &'a [ItemRow],
     },
     /// A task moved on.
@@ -84,6 +85,7 @@ pub enum ServerMessage<'a> {
 }
 
 /// The body of `progress` and `complete`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Serialize)]
 pub struct StepBody<'a> {
     /// Which task.
@@ -124,6 +126,7 @@ impl Serialize for CursorText<'_> {
 }
 
 /// A changed item: what a step says of it.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ItemUpdate<'a> {
     /// Which item.
@@ -136,6 +139,7 @@ pub struct ItemUpdate<'a> {
 }
 
 /// An item as rows and snapshots have it.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ItemRow {
     /// Which item.
@@ -163,20 +167,29 @@ pub struct Progress {
     pub error: Option<Box<str>>,
 }
 
+/// [`Progress`] as it travels.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Serialize)]
+pub(super) struct WireProgress<'a> {
+    /// The task's state.
+    status: TaskStatus,
+    /// Items that have ended.
+    current: u32,
+    /// All items.
+    total: u32,
+    /// 0 to 100 with one decimal, rounded down.
+    percent: f64,
+    /// Items by state.
+    counts: Counts,
+    /// Why it failed as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
 impl Serialize for Progress {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Wire<'a> {
-            status: TaskStatus,
-            current: u32,
-            total: u32,
-            percent: f64,
-            counts: Counts,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            error: Option<&'a str>,
-        }
         let Self { status, counts, error } = self;
-        Wire {
+        WireProgress {
             status: *status,
             current: counts.done(),
             total: counts.total,
@@ -198,6 +211,7 @@ pub fn percent(counts: &Counts) -> f64 {
 }
 
 /// A task without its items.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Head {
     /// Which task.
@@ -228,6 +242,7 @@ pub struct Head {
 }
 
 /// How changes reach the relay.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModeKind {
@@ -252,6 +267,7 @@ impl ModeKind {
 }
 
 /// The mode, since when and why.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mode {
     /// Which.
@@ -268,6 +284,7 @@ pub struct Mode {
 }
 
 /// Why sequence numbers were given up.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResyncReason {
@@ -276,6 +293,7 @@ pub enum ResyncReason {
 }
 
 /// `error.code`
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {

@@ -6,16 +6,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{Sink, SinkExt, Stream};
+use knm_shared::ids::UserId;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use super::inbound::{Inbound, Reaction};
 use super::{Context, PING_INTERVAL, Socket};
+use crate::complaint::Cause;
 use crate::hub::{ConnId, Frame, HubHandle, Next, encode};
-use crate::protocol::{CloseReason, ServerMessage};
+use crate::protocol::{CloseReason, ErrorCode, ServerMessage};
 
 /// A client that takes nothing, or says nothing although it is pinged, for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +45,7 @@ enum Event {
 /// A socket and what is on its way in it.
 pub(super) struct Connection {
     socket: Socket,
+    user: UserId,
     context: Context,
     inbound: Inbound,
     /// Something is not yet with the system; since when nothing of it was taken, and how much was
@@ -59,9 +63,10 @@ struct Stall {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, context: Context) -> Self {
+    pub(super) fn new(socket: Socket, user: UserId, context: Context) -> Self {
         Self {
             socket,
+            user,
             context,
             inbound: Inbound::new(),
             unflushed: None,
@@ -83,14 +88,9 @@ impl Connection {
     ) -> Option<CloseReason> {
         match self.serve(id, wake, hello).await {
             Ok(reason) => reason,
-            Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
-                Some(CloseReason::TooLarge)
-            }
             Err(error) => {
-                // A peer that hangs up, or speaks no WebSocket; the protocol's own close frame has
-                // been queued by the library where one is due.
                 tracing::debug!(%error, "connection failed");
-                None
+                fault(&error)
             }
         }
     }
@@ -119,7 +119,7 @@ impl Connection {
                         heard = Instant::now();
                         match self.message(id, message)? {
                             Reaction::Nothing => {}
-                            Reaction::Say(answer) => {
+                            Reaction::Say(answer, _) => {
                                 self.answers += 1;
                                 self.send(Message::Text(answer))?;
                             }
@@ -164,8 +164,12 @@ impl Connection {
                 Next::Frame(frame) => {
                     let text = frame.encode();
                     bytes += text.len();
-                    if let Frame::Step { step, live: true } = &frame {
-                        self.published.push(step.published_us);
+                    match &frame {
+                        Frame::Step { step, live: true } => self.published.push(step.published_us),
+                        Frame::Refused { code: ErrorCode::UnknownTask, .. } => {
+                            self.context.complaints.about(Cause::UnknownTask, &self.user);
+                        }
+                        _ => {}
                     }
                     self.context.metrics.frames.inc();
                     self.send(Message::Text(text))?;
@@ -220,7 +224,13 @@ impl Connection {
             return Ok(Reaction::Close(CloseReason::Flood));
         }
         Ok(match message {
-            Message::Text(text) => self.inbound.text(id, &text, &self.context.hub),
+            Message::Text(text) => {
+                let reaction = self.inbound.text(id, &text, &self.context.hub);
+                if let Reaction::Say(_, cause) = &reaction {
+                    self.context.complaints.about(*cause, &self.user);
+                }
+                reaction
+            }
             Message::Binary(_) => Reaction::Close(CloseReason::Binary),
             // The library answers pings and closes; what it has queued leaves with the next flush.
             Message::Ping(_) | Message::Close(_) => {
@@ -235,6 +245,9 @@ impl Connection {
     /// Says why, and waits a moment for the client to say so too.
     pub(super) async fn close(&mut self, reason: CloseReason) {
         self.context.metrics.closed(reason);
+        if let Some(cause) = complaint(reason) {
+            self.context.complaints.about(cause, &self.user);
+        }
         let farewell = async {
             if reason == CloseReason::Restart {
                 let goodbye = encode(&ServerMessage::Goodbye {
@@ -247,16 +260,54 @@ impl Connection {
             self.socket.close(Some(frame)).await?;
             loop {
                 match self.event().await {
-                    Event::Ended | Event::Failed(_) => return Ok(()),
+                    Event::Ended | Event::Failed(_) => break,
                     Event::Flushed => self.unflushed = None,
                     // Whatever the client still says, it has been told.
                     Event::Message(_) => {}
                 }
             }
+            // A socket that is closed with bytes unread is reset, and the reset may overtake the
+            // reason: of a message that was too large, the rest is still coming.
+            drain(self.socket.get_mut()).await;
+            Ok(())
         };
         let farewell: std::result::Result<Result<()>, _> = timeout(FAREWELL, farewell).await;
         if let Ok(Err(error)) = farewell {
             tracing::debug!(%error, "not everything could be said");
         }
     }
+}
+
+/// Why the client's own fault ends the connection; `None` when it has simply gone.
+fn fault(error: &Error) -> Option<CloseReason> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(CloseReason::TooLarge),
+        Error::Utf8(_) => Some(CloseReason::InvalidUtf8),
+        // It hung up in the middle of it all.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(CloseReason::BadFrame),
+        _ => None,
+    }
+}
+
+/// What a reason to close says of the client; nothing when it is ours.
+const fn complaint(reason: CloseReason) -> Option<Cause> {
+    Some(match reason {
+        CloseReason::BadMessages => Cause::BadMessage,
+        CloseReason::Flood => Cause::Flood,
+        CloseReason::Binary => Cause::Binary,
+        CloseReason::TooLarge => Cause::TooLarge,
+        CloseReason::BadFrame => Cause::BadFrame,
+        CloseReason::InvalidUtf8 => Cause::InvalidUtf8,
+        CloseReason::TooSlow => Cause::TooSlow,
+        CloseReason::TooManyConnections => Cause::TooManyConnections,
+        CloseReason::TooManyOfUser => Cause::TooManyOfUser,
+        CloseReason::Restart | CloseReason::Revoked => return None,
+    })
+}
+
+/// Reads to the end and keeps nothing.
+async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut nothing = [0; 2048];
+    while matches!(stream.read(&mut nothing).await, Ok(n) if n > 0) {}
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::complaint::Cause;
 use crate::hub::{ConnId, HubHandle, Refused, encode};
 use crate::protocol::{ClientMessage, CloseReason, ErrorCode, ServerMessage};
 
@@ -43,8 +44,8 @@ impl Allowance {
 pub(super) enum Reaction {
     /// Nothing to say: the hub has frames when there are any.
     Nothing,
-    /// An answer.
-    Say(Utf8Bytes),
+    /// An answer to something that was wrong.
+    Say(Utf8Bytes, Cause),
     /// The end.
     Close(CloseReason),
 }
@@ -73,11 +74,12 @@ impl Inbound {
             Err(_) if self.malformed => return Reaction::Close(CloseReason::BadMessages),
             Err(error) => {
                 self.malformed = true;
-                return Reaction::Say(encode(&ServerMessage::Error {
+                let answer = encode(&ServerMessage::Error {
                     code: ErrorCode::BadMessage,
                     message: &format!("{error}; the next malformed message ends the connection"),
                     task_id: None,
-                }));
+                });
+                return Reaction::Say(answer, Cause::BadMessage);
             }
         };
         match message {
@@ -85,11 +87,12 @@ impl Inbound {
                 match hub.with(|hub| hub.subscribe(id, task_id, cursor)) {
                     Ok(()) => Reaction::Nothing,
                     Err(refused @ Refused::TooManySubscriptions) => {
-                        Reaction::Say(encode(&ServerMessage::Error {
+                        let answer = encode(&ServerMessage::Error {
                             code: ErrorCode::TooManySubscriptions,
                             message: &refused.to_string(),
                             task_id: Some(task_id),
-                        }))
+                        });
+                        Reaction::Say(answer, Cause::TooManySubscriptions)
                     }
                 }
             }

@@ -210,6 +210,8 @@ impl<'a> Validation<'a> {
             );
         }
         self.range("relay.max_connections", relay.max_connections, 1, 1_000_000);
+        let of_user = relay.max_connections_per_user;
+        self.range("relay.max_connections_per_user", of_user, 1, 1_000_000);
     }
 
     fn url(&mut self, key: &str, value: &str, schemes: &[&str]) {

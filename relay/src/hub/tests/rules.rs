@@ -7,7 +7,7 @@ use knm_shared::status::ItemStatus;
 use uuid::Uuid;
 
 use super::model::{Row, View, database, user};
-use super::world::{connect, hub};
+use super::world::{MAX_OF_USER, connect, hub};
 use crate::hub::{ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Refused};
 use crate::protocol::{CloseReason, ErrorCode, ItemRow};
 
@@ -355,4 +355,27 @@ fn another_version_is_read_not_understood() {
     assert_eq!(read_all(&mut hub, &row), 1);
     frames(&mut hub, id).iter().for_each(|f| view.apply(f));
     view.assert_is(&row);
+}
+
+#[test]
+fn a_user_has_so_many_connections_and_takes_nobody_elses() {
+    use std::sync::Arc;
+
+    use knm_shared::ids::UserId;
+    use tokio::sync::Notify;
+
+    use crate::hub::Owner;
+
+    let mut hub = hub();
+    let owner = |user: u128| Owner { session: Uuid::nil(), user: UserId(Uuid::from_u128(user)) };
+    let come = |hub: &mut Hub, user| hub.connect(owner(user), Arc::new(Notify::new()));
+    let first = come(&mut hub, 1).expect("room").id;
+    for _ in 1..MAX_OF_USER {
+        come(&mut hub, 1).expect("room");
+    }
+    assert_eq!(come(&mut hub, 1).expect_err("full"), CloseReason::TooManyOfUser);
+    come(&mut hub, 2).expect("another user");
+    hub.disconnect(first);
+    come(&mut hub, 1).expect("the place of one that has left");
+    assert_eq!(come(&mut hub, 1).expect_err("full"), CloseReason::TooManyOfUser);
 }

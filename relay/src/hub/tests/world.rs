@@ -16,6 +16,9 @@ use super::model::{Row, View, database, user};
 use crate::hub::{ConnId, Frame, Hub, HubMetrics, Job, Next, Owner};
 use crate::protocol::{Mode, ModeKind};
 
+/// More than any test connects but the one about it.
+pub(super) const MAX_OF_USER: usize = 2_000;
+
 pub(super) fn hub() -> Hub {
     let mode = Mode {
         kind: ModeKind::Live,
@@ -24,7 +27,7 @@ pub(super) fn hub() -> Hub {
         poll_interval_ms: None,
     };
     let metrics = HubMetrics::register(&Registry::new()).expect("a registry of one's own");
-    let mut hub = Hub::new(mode, metrics);
+    let mut hub = Hub::new(mode, MAX_OF_USER, metrics);
     hub.observe(database(1));
     hub
 }

@@ -178,7 +178,7 @@ config.yaml:17: api.listen: must be IP:PORT, like "0.0.0.0:8080"
 config.yaml:18: api.trusted_proxies: must be text, found a number; put it in double quotes
 config.yaml:20: relay.listen: is 0.0.0.0:9090, which api.admin_listen (0.0.0.0:9090) already uses
 config.yaml:21: relay.allowed_origins: "*" is not an origin like https://nodes.example.com
-config.yaml:22: relay.color: unknown key; known keys here: listen, admin_listen, public_url, allowed_origins, max_connections
+config.yaml:22: relay.color: unknown key; known keys here: listen, admin_listen, public_url, allowed_origins, max_connections, max_connections_per_user
 config.yaml:24: executor.request_timeout: must be from 1 to 13 (seconds): a call must end before the 15-second lease of its task does
 config.yaml:26: log.level: must be error, warn, info, debug, trace or off, or a filter like "info,knm_api=debug"
 "#);
