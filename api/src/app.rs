@@ -26,6 +26,7 @@ use crate::clusters::{self, Cluster, Clusters};
 use crate::engine::Engine;
 use crate::http::client::Edge;
 use crate::relay_link::{self, tunnel::Tunnels};
+use crate::routes::nodes::EventStreams;
 use crate::routes::{self, Services, State, meta::MetaView};
 use crate::{db, http, k8s, metrics, openapi, retention};
 
@@ -115,11 +116,13 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let engine =
         Engine::start(config, pool.clone(), clusters.clone(), metrics.engine, broken.clone())?;
     let tunnels = Tunnels::new(relay_link::local(config.relay.listen), metrics.relay);
+    let streams = EventStreams::default();
     let state = State(Arc::new(Services {
         edge,
         auth: Auth::new(pool.clone(), config.auth.clone(), passwords),
         tasks: engine.service(),
         clusters,
+        streams: streams.clone(),
         tunnels: tunnels.clone(),
         meta: meta(config),
         openapi: Bytes::from(openapi::document()),
@@ -142,6 +145,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
 
     info!("stopping");
     readiness.stop();
+    streams.stop();
     engine.stop().await;
     server_stop.cancel();
     server.join_all().await;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use field_selector::FieldSelector;
 pub use label_selector::LabelSelector;
-pub use nodes::{NodeCache, Sync};
+pub use nodes::{Change, NodeCache, Sync};
 pub use syntax::{label_key, label_value};
 pub use watch::watch;
 

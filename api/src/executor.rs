@@ -248,6 +248,7 @@ impl Reservation {
             token: LeaseToken(1),
             attempt: 1,
         };
+        let undo = |ordinal: u32| task.undo.get(ordinal as usize).cloned();
         let item = |(ordinal, (node, uid)): (u32, (&String, &String))| Item {
             ordinal,
             node: node.clone(),
@@ -256,6 +257,7 @@ impl Reservation {
             attempts: 0,
             before: None,
             before_version: None,
+            undo: undo(ordinal),
         };
         let items = (0..).zip(task.nodes.iter().zip(&task.uids)).map(item).collect();
         self.executor.start(claimed, items, self.sent);

@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 
 use crate::routes::{auth, clusters, meta, nodes, progress, tasks};
-use crate::tasks::{DrainParams, KeyParams, NoParams, TaintParams};
+use crate::tasks::{DrainParams, KeyParams, NoParams, RevertParams, TaintParams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,12 +20,12 @@ use crate::tasks::{DrainParams, KeyParams, NoParams, TaintParams};
         auth::login, auth::logout, auth::me,
         auth::list_tokens, auth::create_token, auth::delete_token,
         meta::meta, meta::openapi,
-        clusters::list, nodes::list,
+        clusters::list, nodes::list, nodes::events::events, nodes::detail::detail,
         tasks::submit, tasks::preview, tasks::list, tasks::get, tasks::items,
-        tasks::cancel, tasks::pause, tasks::resume,
+        tasks::cancel, tasks::pause, tasks::resume, tasks::retry, tasks::revert,
         progress::websocket,
     ),
-    components(schemas(KeyParams, TaintParams, NoParams, DrainParams)),
+    components(schemas(KeyParams, TaintParams, NoParams, DrainParams, RevertParams)),
     tags(
         (name = "auth", description = "Sessions and personal tokens"),
         (name = "meta", description = "This installation and its API"),

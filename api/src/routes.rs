@@ -34,6 +34,8 @@ pub struct Services {
     pub tasks: Service,
     /// Clusters and their nodes.
     pub clusters: Clusters,
+    /// Event streams that are open.
+    pub streams: nodes::EventStreams,
     /// The way to the relay.
     pub tunnels: Tunnels,
     /// What anyone may know.
@@ -84,6 +86,8 @@ pub fn router() -> Router<State> {
         .signed_in(Viewer, delete(), "/api/v1/auth/tokens/{id}", auth::delete_token)
         .signed_in(Viewer, get(), "/api/v1/clusters", clusters::list)
         .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}/nodes", nodes::list)
+        .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}/nodes/events", nodes::events::events)
+        .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}/nodes/{node}", nodes::detail::detail)
         .signed_in(Viewer, get(), "/api/v1/tasks", tasks::list)
         .signed_in(Operator, post(), "/api/v1/tasks", tasks::submit)
         .signed_in(Viewer, post(), "/api/v1/tasks/preview", tasks::preview)
@@ -92,5 +96,7 @@ pub fn router() -> Router<State> {
         .signed_in(Operator, post(), "/api/v1/tasks/{id}/cancel", tasks::cancel)
         .signed_in(Operator, post(), "/api/v1/tasks/{id}/pause", tasks::pause)
         .signed_in(Operator, post(), "/api/v1/tasks/{id}/resume", tasks::resume)
+        .signed_in(Operator, post(), "/api/v1/tasks/{id}/retry", tasks::retry)
+        .signed_in(Operator, post(), "/api/v1/tasks/{id}/revert", tasks::revert)
         .signed_in(Viewer, get(), "/api/v1/progress/ws", progress::websocket)
 }

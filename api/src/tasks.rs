@@ -2,9 +2,10 @@
 //!
 //! `submit` is a request's shape; `action` and `options` are what is left of it once checked. What an
 //! action comes to on one node is a pure [`Plan`]: `keys` (label, annotate), `taint`, `cordon`, and
-//! for drains `pods` and what guards them, `budgets`. `preview` shows both before anything is stored.
+//! `revert`, for drains `pods` and what guards them, `budgets`. `preview` shows both before anything is stored.
 
 mod action;
+mod again;
 mod budgets;
 mod check;
 pub mod cordon;
@@ -15,6 +16,7 @@ pub mod plan;
 pub mod pods;
 pub mod preview;
 mod protected;
+pub mod revert;
 mod service;
 mod submit;
 mod taint;
@@ -25,6 +27,7 @@ pub use action::Action;
 pub use error::{FieldError, TaskError};
 pub use options::{Options, Share, Waves};
 pub use plan::{Author, Change, Plan};
+pub use revert::{Keys, RevertParams, Undo};
 pub use service::Service;
 pub use submit::{
     Amount, DrainParams, KeyParams, NewTaint, NoParams, NodeSelection, Submission,

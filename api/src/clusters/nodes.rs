@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::broadcast;
 
 use super::{FieldSelector, LabelSelector};
 
@@ -40,6 +41,20 @@ impl Sync {
     }
 }
 
+/// What a watch has told of the nodes.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A node is new or different.
+    Upsert(Arc<Node>),
+    /// A node is gone.
+    Delete(Arc<Node>),
+    /// Everything was listed anew, or the state of the watch has changed: look at the whole.
+    Reset,
+}
+
+/// Changes that are kept for whoever follows them slowly; who is further behind looks at the whole.
+const KEPT: usize = 1024;
+
 /// A view of the nodes, kept current by [`watch`](super::watch()). Cheap to clone. Objects are kept
 /// without `managedFields` and image lists.
 #[derive(Clone)]
@@ -52,12 +67,16 @@ struct Shared {
     sync: Mutex<Sync>,
     /// Highest resource version seen; 0 before the first node.
     revision: AtomicU64,
+    changes: broadcast::Sender<Change>,
 }
 
 impl NodeCache {
     pub(super) fn new(store: Store<Node>) -> Self {
-        let shared =
-            Shared { sync: Mutex::new(Sync::Never { error: None }), revision: AtomicU64::new(0) };
+        let shared = Shared {
+            sync: Mutex::new(Sync::Never { error: None }),
+            revision: AtomicU64::new(0),
+            changes: broadcast::Sender::new(KEPT),
+        };
         Self { store, shared: Arc::new(shared) }
     }
 
@@ -124,9 +143,28 @@ impl NodeCache {
         Some(self.shared.revision.load(Ordering::Relaxed)).filter(|v| *v > 0)
     }
 
+    /// What changes from now on. Take it before looking at the whole.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Tells whoever follows.
+    pub(super) fn tell(&self, change: impl FnOnce() -> Change) {
+        if self.shared.changes.receiver_count() > 0 {
+            // Nobody is left to hear it: that is no fault.
+            let _ = self.shared.changes.send(change());
+        }
+    }
+
     /// Sets the state and returns the former one.
     pub(super) fn replace_sync(&self, sync: Sync) -> Sync {
-        std::mem::replace(&mut self.lock(), sync)
+        let is_news = *self.lock() != sync;
+        let former = std::mem::replace(&mut *self.lock(), sync);
+        if is_news {
+            self.tell(|| Change::Reset);
+        }
+        former
     }
 
     /// Resource versions of one kind can be compared as numbers

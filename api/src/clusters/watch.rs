@@ -13,7 +13,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
 use tracing::{info, warn};
 
-use super::nodes::{NodeCache, Sync};
+use super::nodes::{Change, NodeCache, Sync};
 use crate::causes;
 
 /// After a failure the watch counts as running again when nothing has failed for so long: it tells
@@ -72,6 +72,12 @@ fn apply(cluster: &str, cache: &NodeCache, writer: &mut Writer<Node>, event: &Ev
         cache.saw(node);
     }
     writer.apply_watcher_event(event);
+    match event {
+        Event::Apply(node) => cache.tell(|| Change::Upsert(Arc::new(node.clone()))),
+        Event::Delete(node) => cache.tell(|| Change::Delete(Arc::new(node.clone()))),
+        Event::InitDone => cache.tell(|| Change::Reset),
+        Event::Init | Event::InitApply(_) => {}
+    }
     if matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
         live(cluster, cache);
     }

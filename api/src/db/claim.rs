@@ -9,6 +9,7 @@ use tokio_postgres::{Error, GenericClient, Row};
 use uuid::Uuid;
 
 use crate::lease::LEASE;
+use crate::tasks::Undo;
 
 /// A lease as the database shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Item {
     pub before: Option<Value>,
     /// The resource version that it read that at.
     pub before_version: Option<String>,
+    /// What is to be undone, in a task that reverts another.
+    pub undo: Option<Undo>,
 }
 
 /// Unfinished tasks that the poll looks at besides the held ones, oldest first.
@@ -216,7 +219,7 @@ fn claimed(row: &Row) -> Claimed {
 }
 
 const ITEMS: &str = "
-SELECT ordinal, node, node_uid, status, attempts, before, before_version
+SELECT ordinal, node, node_uid, status, attempts, before, before_version, undo
 FROM progress_items WHERE task_id = $1 ORDER BY ordinal";
 
 /// The items of a claimed task. Read after the claim has committed: in the claim's own statement the
@@ -235,6 +238,9 @@ pub async fn items(client: &impl GenericClient, task: TaskId) -> Result<Vec<Item
         // A holder that has taken its record back has left JSON's null there.
         before: row.get::<_, Option<Value>>("before").filter(|before| !before.is_null()),
         before_version: row.get("before_version"),
+        undo: row
+            .get::<_, Option<Value>>("undo")
+            .and_then(|undo| serde_json::from_value(undo).ok()),
     };
     Ok(rows.iter().map(item).collect())
 }

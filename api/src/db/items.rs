@@ -5,7 +5,7 @@ use knm_shared::status::ItemStatus;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, GenericClient, Row};
 
-use crate::tasks::view::ItemView;
+use crate::tasks::view::{HistoryView, ItemView};
 
 /// Which items a page shows: those after `after` in the order (seq, ordinal).
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +58,53 @@ pub async fn page(
     };
     let items = rows.iter().filter(|r| r.get::<_, Option<i32>>("ordinal").is_some()).map(view);
     Ok(Some((Seq(first.get("task_seq")), items.collect())))
+}
+
+/// Every item of a task, in its order.
+///
+/// # Errors
+/// The statement's.
+pub async fn all(client: &impl GenericClient, task: TaskId) -> Result<Vec<ItemView>, Error> {
+    let sql = "SELECT ordinal, node, node_uid, status, seq, message, attempts, before, after,
+                      started_at, finished_at
+               FROM progress_items WHERE task_id = $1 ORDER BY ordinal";
+    Ok(client.query_typed(sql, &[(&task.0, Type::UUID)]).await?.iter().map(view).collect())
+}
+
+/// What was done to a node, newest first.
+///
+/// # Errors
+/// The statement's.
+pub async fn of_node(
+    client: &impl GenericClient,
+    cluster: &str,
+    node: &str,
+    limit: u32,
+) -> Result<Vec<HistoryView>, Error> {
+    let sql = "SELECT t.id, t.action, t.params, t.reason, u.username, t.created_at,
+                      i.status, i.message, i.before, i.after, i.finished_at
+               FROM node_tasks h
+               JOIN progress_tasks t ON t.id = h.task_id
+               JOIN progress_items i ON i.task_id = h.task_id AND i.ordinal = h.ordinal
+               JOIN users u ON u.id = t.user_id
+               WHERE h.cluster = $1 AND h.node = $2
+               ORDER BY h.task_id DESC LIMIT $3";
+    let params: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&cluster, Type::TEXT), (&node, Type::TEXT), (&i64::from(limit), Type::INT8)];
+    let entry = |row: &Row| HistoryView {
+        task_id: row.get("id"),
+        action: row.get("action"),
+        params: row.get("params"),
+        reason: row.get("reason"),
+        username: row.get("username"),
+        submitted_at: row.get("created_at"),
+        status: row.get("status"),
+        message: row.get("message"),
+        before: row.get("before"),
+        after: row.get("after"),
+        finished_at: row.get("finished_at"),
+    };
+    Ok(client.query_typed(sql, &params).await?.iter().map(entry).collect())
 }
 
 fn view(row: &Row) -> ItemView {

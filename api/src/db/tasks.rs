@@ -9,6 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, GenericClient, Row};
 
 use crate::lease::LEASE;
+use crate::tasks::Undo;
 use crate::tasks::view::{TaskView, percent};
 
 /// A task to be stored.
@@ -34,6 +35,10 @@ pub struct NewTask {
     pub nodes: Vec<String>,
     /// Their UIDs.
     pub uids: Vec<String>,
+    /// What is to be undone on each node, in a task that reverts another; else empty.
+    pub undo: Vec<Undo>,
+    /// The task that this one retries or reverts.
+    pub parent: Option<TaskId>,
     /// The client's key and the SHA-256 of the body that it came with.
     pub idempotency: Option<(String, Vec<u8>)>,
 }
@@ -47,11 +52,11 @@ const INSERT: &str = "
 WITH task AS (
     INSERT INTO progress_tasks (
         id, user_id, cluster, action, params, options, reason, total, pending,
-        idempotency_key, idempotency_hash,
+        idempotency_key, idempotency_hash, parent_id,
         lease_owner, lease_token, lease_expires_at, attempt
     )
     VALUES ($1, $2, $3, $4, $5, $6, $7, cardinality($8::text[]), cardinality($8::text[]),
-            $10, $11,
+            $10, $11, $16,
             $12, CASE WHEN $12::uuid IS NULL THEN 0 ELSE 1 END,
             CASE WHEN $12::uuid IS NULL THEN NULL
                  ELSE clock_timestamp() + make_interval(secs => $13) END,
@@ -59,9 +64,15 @@ WITH task AS (
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING *
 ), items AS (
-    INSERT INTO progress_items (task_id, ordinal, node, node_uid)
-    SELECT task.id, x.place - 1, x.node, x.uid
-    FROM task, unnest($8::text[], $9::text[]) WITH ORDINALITY AS x (node, uid, place)
+    INSERT INTO progress_items (task_id, ordinal, node, node_uid, undo)
+    SELECT task.id, x.place - 1, x.node, x.uid, x.undo
+    FROM task,
+         unnest($8::text[], $9::text[], $15::jsonb[]) WITH ORDINALITY AS x (node, uid, undo, place)
+), history AS (
+    INSERT INTO node_tasks (cluster, node, task_id, ordinal)
+    SELECT task.cluster, x.node, task.id, x.place - 1
+    FROM task, unnest($8::text[]) WITH ORDINALITY AS x (node, place)
+    ON CONFLICT DO NOTHING
 ), noted AS (
     SELECT pg_notify('progress_update', '{\"ts\":'
         || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || $14::text)
@@ -91,6 +102,7 @@ pub async fn insert(
         items: None,
     };
     let (key, hash) = task.idempotency.clone().unzip();
+    let undo: Vec<Option<Value>> = task.undo.iter().map(|u| serde_json::to_value(u).ok()).collect();
     let row = client
         .query_typed_opt(
             INSERT,
@@ -109,6 +121,8 @@ pub async fn insert(
                 (&owner.map(|o| o.0), Type::UUID),
                 (&LEASE.as_secs_f64(), Type::FLOAT8),
                 (&note.encode_body(), Type::TEXT),
+                (&undo, Type::JSONB_ARRAY),
+                (&task.parent.map(|t| t.0), Type::UUID),
             ],
         )
         .await?;
@@ -139,6 +153,32 @@ pub async fn by_idempotency_key(
 pub async fn get(client: &impl GenericClient, task: TaskId) -> Result<Option<TaskView>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM progress_tasks WHERE id = $1");
     Ok(client.query_typed_opt(&sql, &[(&task.0, Type::UUID)]).await?.as_ref().map(view))
+}
+
+/// The same, locked until the end of the transaction.
+///
+/// # Errors
+/// The statement's.
+pub async fn lock(client: &impl GenericClient, task: TaskId) -> Result<Option<TaskView>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM progress_tasks WHERE id = $1 FOR NO KEY UPDATE");
+    Ok(client.query_typed_opt(&sql, &[(&task.0, Type::UUID)]).await?.as_ref().map(view))
+}
+
+/// An unfinished task that retries or reverts another, if there is one.
+///
+/// # Errors
+/// The statement's.
+pub async fn unfinished_child(
+    client: &impl GenericClient,
+    parent: TaskId,
+    action: &str,
+) -> Result<Option<TaskView>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM progress_tasks
+         WHERE parent_id = $1 AND action = $2 AND completed_at IS NULL ORDER BY id LIMIT 1"
+    );
+    let params: [(&(dyn ToSql + Sync), Type); 2] = [(&parent.0, Type::UUID), (&action, Type::TEXT)];
+    Ok(client.query_typed_opt(&sql, &params).await?.as_ref().map(view))
 }
 
 /// Which tasks a list shows.

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::backoff::{Tries, Trouble};
 use super::item::{Ended, Stop, Verdict, Work};
 use crate::lease::Moment;
-use crate::tasks::{Change, Plan};
+use crate::tasks::{Action, Change, Plan};
 
 /// What became of the change.
 #[derive(Debug)]
@@ -90,9 +90,16 @@ impl Work<'_> {
             }
             return Ok(Step::Done(Applied::Ended(recreated())));
         }
-        self.settle_past(&node).await;
-        match self.job.action.plan(&node, &self.job.author) {
-            Plan::Unchanged | Plan::Refused(_) if look == Look::Memory => Ok(Step::AskCluster),
+        if let Some(verdict) = self.settle_past(&node).await? {
+            return Ok(verdict.into());
+        }
+        match self.plan(&node) {
+            Plan::Change(change) => self.write(&change, &node, tries).await,
+            _ if look == Look::Memory => Ok(Step::AskCluster),
+            Plan::Superseded(why) => {
+                let ended = Ended { status: ItemStatus::Skipped, message: Some(why) };
+                Ok(Step::Done(Applied::Ended(ended)))
+            }
             Plan::Refused(why) => Ok(Step::Done(Applied::Ended(Ended::failed(why)))),
             Plan::Unchanged => {
                 // As wanted, at the version that our write would have changed: by somebody else.
@@ -100,20 +107,31 @@ impl Work<'_> {
                 let ours = self.past.bound().is_some();
                 Ok(Step::Done(if ours { Applied::Changed } else { Applied::Unchanged }))
             }
-            Plan::Change(change) => self.write(&change, &node, tries).await,
         }
     }
 
-    /// Asks the node's history where it is open whether a former write took effect.
-    async fn settle_past(&mut self, node: &Node) {
+    fn plan(&self, node: &Node) -> Plan {
+        match (&self.job.action, &self.item.undo) {
+            (Action::Revert(params), Some(undo)) => params.keys.undo(node, undo),
+            (action, _) => action.plan(node, &self.job.author),
+        }
+    }
+
+    /// Asks the node's history where it is open whether a former write took effect. Returns what an
+    /// error calls for.
+    async fn settle_past(&mut self, node: &Node) -> Result<Option<Verdict>, Stop> {
         let seen = node.metadata.resource_version.as_deref().unwrap_or_default();
         let Some(version) = self.past.in_question(seen) else {
-            return;
+            return Ok(None);
         };
-        let first = self.job.nodes.first_change_after(&self.item.node, version).await;
-        let ours = first
-            .map(|node| matches!(self.job.action.plan(&node, &self.job.author), Plan::Unchanged));
-        self.past.settle(ours);
+        match self.job.nodes.first_change_after(&self.item.node, version).await {
+            Ok(first) => {
+                let ours = first.map(|node| matches!(self.plan(&node), Plan::Unchanged));
+                self.past.settle(ours);
+                Ok(None)
+            }
+            Err(error) => self.verdict(error).await.map(Some),
+        }
     }
 
     /// Reads the node from the cluster, or tells what the error calls for.
@@ -174,7 +192,8 @@ impl Work<'_> {
 
     /// Keeps what the node has of the keys that this task has changed.
     fn note_after(&mut self, node: &Node) {
-        let after = self.past.bound().map(|before| self.job.action.values(node, before.keys()));
+        let after =
+            self.past.bound().map(|before| self.job.action.keys().values(node, before.keys()));
         self.after = after.map(Value::Object);
     }
 }

@@ -26,6 +26,7 @@ fn schedule(names: &[&str], options: &Value, own: Option<&str>) -> Schedule {
         attempts: 0,
         before: None,
         before_version: None,
+        undo: None,
     };
     let items = (0..).zip(names).map(item).collect();
     let asked: SubmittedOptions = serde_json::from_value(options.clone()).expect("options");
@@ -154,6 +155,7 @@ async fn what_happened_under_a_former_holder_counts() {
         attempts: 1,
         before: None,
         before_version: None,
+        undo: None,
     };
     let left = vec![
         item("a", 0, ItemStatus::Failed),

@@ -17,6 +17,9 @@ use crate::metrics::Metrics;
 /// How long the first event of a node's history is waited for.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Gone: what is asked for lies before the history that the server keeps.
+const EXPIRED: u16 = 410;
+
 /// Node calls of one cluster.
 #[derive(Clone)]
 pub struct Nodes {
@@ -62,26 +65,39 @@ impl Nodes {
     }
 
     /// The node as the first change after `version` left it: whoever made it, no write that insisted
-    /// on that version can have taken effect after it. `None` when the server does not know any more,
-    /// or does not answer in time.
-    pub async fn first_change_after(&self, name: &str, version: &str) -> Option<Node> {
+    /// on that version can have taken effect after it. `None` when the server does not know any more:
+    /// it keeps its history for some minutes.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn first_change_after(
+        &self,
+        name: &str,
+        version: &str,
+    ) -> Result<Option<Node>, CallError> {
         let timeout = u32::try_from(HISTORY_TIMEOUT.as_secs()).unwrap_or(1);
         let params =
             WatchParams::default().fields(&format!("metadata.name={name}")).timeout(timeout);
-        let request = self.resource.watch(&params, version).ok()?;
-        let first = async {
-            let events = self.caller.client.request_events::<Node>(request).await.ok()?;
-            let mut events = std::pin::pin!(events);
-            loop {
-                match events.next().await?.ok()? {
-                    WatchEvent::Added(node)
-                    | WatchEvent::Modified(node)
-                    | WatchEvent::Deleted(node) => return Some(node),
-                    WatchEvent::Bookmark(_) => {}
-                    WatchEvent::Error(_) => return None,
-                }
+        let request = self.resource.watch(&params, version).map_err(kube::Error::BuildRequest)?;
+        match tokio::time::timeout(HISTORY_TIMEOUT, self.first_event(request)).await {
+            Ok(Err(CallError::Refused(refusal))) if refusal.code == EXPIRED => Ok(None),
+            Ok(answer) => answer.map(Some),
+            Err(_) => Err(CallError::NoAnswer(format!("no event within {HISTORY_TIMEOUT:?}"))),
+        }
+    }
+
+    async fn first_event(&self, request: http::Request<Vec<u8>>) -> Result<Node, CallError> {
+        let events = self.caller.client.request_events::<Node>(request).await?;
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event? {
+                WatchEvent::Added(node)
+                | WatchEvent::Modified(node)
+                | WatchEvent::Deleted(node) => return Ok(node),
+                WatchEvent::Bookmark(_) => {}
+                WatchEvent::Error(status) => return Err(CallError::from_status(&status, None)),
             }
-        };
-        tokio::time::timeout(HISTORY_TIMEOUT, first).await.ok().flatten()
+        }
+        Err(CallError::NoAnswer("the watch ended without an event".into()))
     }
 }

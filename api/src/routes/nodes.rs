@@ -1,5 +1,7 @@
 //! `/api/v1/clusters/{cluster}/nodes`, from memory.
 
+pub mod detail;
+pub mod events;
 mod view;
 
 use base64::Engine as _;
@@ -11,11 +13,13 @@ use utoipa::ToSchema;
 
 use super::State;
 use super::clusters::SyncName;
-use crate::clusters::{FieldSelector, LabelSelector, Sync};
+use crate::clusters::{Cluster, FieldSelector, LabelSelector, Sync};
 use crate::http::query::Query;
 use crate::http::router::Outcome;
 use crate::http::{Problem, Request, json, problem};
 
+pub use detail::NodeDetail;
+pub use events::EventStreams;
 pub use view::{NodeView, StatusWord, TaintView};
 
 /// Nodes a page when the caller does not say, and at most.
@@ -100,18 +104,9 @@ impl Filter {
     )
 )]
 pub async fn list(state: State, request: Request, _identity: Identity) -> Outcome {
-    let name = request.param("cluster");
-    let cluster = state.clusters.get(name);
-    let cluster =
-        cluster.ok_or_else(|| Problem::not_found(format!("there is no cluster {name}")))?;
+    let cluster = cluster(&state, &request)?;
     let filter = Filter::read(&request)?;
-    let sync = cluster.nodes.state();
-    if let Sync::Never { error } = &sync {
-        let why = error.as_deref().unwrap_or("the first list has not arrived");
-        return Err(Problem::unavailable(format!(
-            "the nodes of cluster {name} are not known yet: {why}"
-        )));
-    }
+    let sync = known(&cluster)?;
     let total = cluster.nodes.len();
     let resource_version = cluster.nodes.resource_version().map(|v| v.to_string());
     let selected = cluster.nodes.select(&filter.labels, &filter.fields);
@@ -135,4 +130,25 @@ pub async fn list(state: State, request: Request, _identity: Identity) -> Outcom
     let next = nodes.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(&last.name));
     let state = (&sync).into();
     json(StatusCode::OK, &NodePage { nodes, total, matched, resource_version, state, next })
+}
+
+/// The cluster of the path.
+fn cluster(state: &State, request: &Request) -> Result<Cluster, Problem> {
+    let name = request.param("cluster");
+    let unknown = || Problem::not_found(format!("there is no cluster {name}"));
+    state.clusters.get(name).ok_or_else(unknown)
+}
+
+/// The state of its watch, once it has begun.
+fn known(cluster: &Cluster) -> Result<Sync, Problem> {
+    match cluster.nodes.state() {
+        Sync::Never { error } => {
+            let why = error.as_deref().unwrap_or("the first list has not arrived");
+            let name = &cluster.name;
+            Err(Problem::unavailable(format!(
+                "the nodes of cluster {name} are not known yet: {why}"
+            )))
+        }
+        sync => Ok(sync),
+    }
 }

@@ -35,10 +35,7 @@ pub async fn submit(state: State, mut request: Request, identity: Identity) -> O
     let key = idempotency_key(&request)?;
     let submission: Submission = body::large_json(&mut request).await?;
     let task = state.tasks.submit(&identity, submission, key).await?;
-    let mut response = json(StatusCode::ACCEPTED, &task)?;
-    let location = HeaderValue::from_str(&format!("/api/v1/tasks/{}", task.id));
-    response.headers_mut().insert(LOCATION, location.expect("an id is a header value"));
-    Ok(response)
+    accepted(&task)
 }
 
 /// Preview a task
@@ -184,6 +181,51 @@ pub async fn pause(state: State, request: Request, identity: Identity) -> Outcom
 )]
 pub async fn resume(state: State, request: Request, identity: Identity) -> Outcome {
     steer(state, request, identity, Desired::Run).await
+}
+
+/// Retry a task
+///
+/// A new task with the nodes that have failed or were cancelled. While there is such a task under way,
+/// that one. Needs the right of the original action.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{id}/retry", tag = "tasks",
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses(
+        (status = 202, body = TaskView, headers(("Location" = String))),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
+        (status = 404, body = problem::Document, content_type = "application/problem+json"),
+        (status = 409, body = problem::Document, content_type = "application/problem+json"),
+    )
+)]
+pub async fn retry(state: State, request: Request, identity: Identity) -> Outcome {
+    accepted(&state.tasks.retry(&identity, id(&request)?).await?)
+}
+
+/// Revert a task
+///
+/// A new task that gives back what the task has changed, key by key, on the nodes where that still
+/// stands; others are skipped and say why. While there is such a task under way, that one. Needs the
+/// right of the original action.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{id}/revert", tag = "tasks",
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses(
+        (status = 202, body = TaskView, headers(("Location" = String))),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
+        (status = 404, body = problem::Document, content_type = "application/problem+json"),
+        (status = 409, body = problem::Document, content_type = "application/problem+json"),
+    )
+)]
+pub async fn revert(state: State, request: Request, identity: Identity) -> Outcome {
+    accepted(&state.tasks.revert(&identity, id(&request)?).await?)
+}
+
+/// 202, with the place to look.
+fn accepted(task: &TaskView) -> Outcome {
+    let mut response = json(StatusCode::ACCEPTED, task)?;
+    let location = HeaderValue::from_str(&format!("/api/v1/tasks/{}", task.id));
+    response.headers_mut().insert(LOCATION, location.expect("an id is a header value"));
+    Ok(response)
 }
 
 async fn steer(state: State, request: Request, identity: Identity, desired: Desired) -> Outcome {

@@ -11,6 +11,7 @@ use super::cordon;
 use super::error::FieldError;
 use super::keys::{self, Field};
 use super::plan::{Author, Plan};
+use super::revert::{Keys, RevertParams};
 use super::submit::{DrainParams, KeyParams, NoParams, TaintParams};
 use super::taint;
 
@@ -29,15 +30,34 @@ pub enum Action {
     Uncordon,
     /// Makes unschedulable and evicts the pods.
     Drain(DrainParams),
+    /// Undoes another task.
+    Revert(RevertParams),
 }
 
 impl Action {
     /// The actions that this release knows. It claims no others: during a rolling update a newer
     /// release may have stored some.
     pub const NAMES: &'static [&'static str] =
+        &["label", "annotate", "taint", "cordon", "uncordon", "drain", "revert"];
+
+    /// Those of them that users submit.
+    const SUBMITTED: &'static [&'static str] =
         &["label", "annotate", "taint", "cordon", "uncordon", "drain"];
 
-    /// Reads and checks an action's parameters.
+    /// Reads and checks what a user submits.
+    ///
+    /// # Errors
+    /// Every fault, each with its field.
+    pub fn submitted(name: &str, params: &Value) -> Result<Self, Vec<FieldError>> {
+        if !Self::SUBMITTED.contains(&name) {
+            let known = Self::SUBMITTED.join(", ");
+            let message = format!("{name:?} is not an action: it must be one of {known}");
+            return Err(vec![FieldError::new("action", message)]);
+        }
+        Self::parse(name, params)
+    }
+
+    /// Reads and checks an action's parameters, as they are stored.
     ///
     /// # Errors
     /// Every fault, each with its field.
@@ -68,10 +88,8 @@ impl Action {
                 let faults = check::drain(&params);
                 checked(Self::Drain(params), faults)
             }
-            _ => Err(vec![FieldError::new(
-                "action",
-                format!("{name:?} is not an action: it must be one of {}", Self::NAMES.join(", ")),
-            )]),
+            "revert" => read(params).map(Self::Revert),
+            _ => Err(vec![FieldError::new("action", format!("{name:?} is not known here"))]),
         }
     }
 
@@ -85,6 +103,19 @@ impl Action {
             Self::Cordon => "cordon",
             Self::Uncordon => "uncordon",
             Self::Drain(_) => "drain",
+            Self::Revert(_) => "revert",
+        }
+    }
+
+    /// What kind of keys it changes.
+    #[must_use]
+    pub const fn keys(&self) -> Keys {
+        match self {
+            Self::Label(_) => Keys::Labels,
+            Self::Annotate(_) => Keys::Annotations,
+            Self::Taint(_) => Keys::Taints,
+            Self::Cordon | Self::Uncordon | Self::Drain(_) => Keys::Cordon,
+            Self::Revert(params) => params.keys,
         }
     }
 
@@ -94,7 +125,8 @@ impl Action {
         matches!(self, Self::Drain(_))
     }
 
-    /// The role that may submit it with these parameters.
+    /// The role that may submit it with these parameters; to revert it takes the same. That of a
+    /// revert itself is known from the task that it reverts.
     #[must_use]
     pub fn required_role(&self) -> Role {
         let dangerous = match self {
@@ -102,7 +134,7 @@ impl Action {
             Self::Taint(params) => {
                 params.allow_protected || params.set.iter().any(|t| t.effect == "NoExecute")
             }
-            Self::Cordon | Self::Uncordon => false,
+            Self::Cordon | Self::Uncordon | Self::Revert(_) => false,
             Self::Drain(_) => true,
         };
         if dangerous { Role::Admin } else { Role::Operator }
@@ -116,10 +148,12 @@ impl Action {
             Self::Taint(params) => to_value(params),
             Self::Cordon | Self::Uncordon => to_value(&NoParams {}),
             Self::Drain(params) => to_value(params),
+            Self::Revert(params) => to_value(params),
         }
     }
 
-    /// What has to be changed on the node itself.
+    /// What has to be changed on the node itself. A revert's plan is its item's: see
+    /// [`Keys::undo`].
     #[must_use]
     pub fn plan(&self, node: &Node, author: &Author) -> Plan {
         let none = std::collections::BTreeMap::new();
@@ -132,32 +166,12 @@ impl Action {
                 let have = metadata.annotations.as_ref().unwrap_or(&none);
                 keys::plan(Field::Annotations, have, params)
             }
-            Self::Taint(params) => taint::plan(taints(node), params),
+            Self::Taint(params) => taint::plan(taint::of(node), params),
             Self::Cordon | Self::Drain(_) => cordon::cordon(node, author),
             Self::Uncordon => cordon::uncordon(node),
+            Self::Revert(_) => Plan::Unchanged,
         }
     }
-
-    /// What a node has of the keys of a change.
-    #[must_use]
-    pub fn values<'a>(
-        &self,
-        node: &Node,
-        keys: impl Iterator<Item = &'a String>,
-    ) -> Map<String, Value> {
-        let none = std::collections::BTreeMap::new();
-        let metadata = &node.metadata;
-        match self {
-            Self::Label(_) => keys::values(metadata.labels.as_ref().unwrap_or(&none), keys),
-            Self::Annotate(_) => keys::values(metadata.annotations.as_ref().unwrap_or(&none), keys),
-            Self::Taint(_) => taint::values(taints(node), keys),
-            Self::Cordon | Self::Uncordon | Self::Drain(_) => cordon::values(node, keys),
-        }
-    }
-}
-
-fn taints(node: &Node) -> &[k8s_openapi::api::core::v1::Taint] {
-    node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default()
 }
 
 fn to_value<T: Serialize>(value: &T) -> Value {
@@ -283,7 +297,7 @@ mod tests {
 
     #[test]
     fn an_unknown_action_is_told_the_known_ones() {
-        let faults = Action::parse("explode", &Value::Null).expect_err("unknown");
+        let faults = Action::submitted("explode", &Value::Null).expect_err("unknown");
         assert_eq!(faults[0].field, "action");
         assert!(faults[0].message.contains("label, annotate, taint"), "{}", faults[0].message);
     }

@@ -43,6 +43,18 @@ pub fn uncordon(node: &Node) -> Plan {
     change(node, false, ANNOTATIONS.map(|key| (key, None)))
 }
 
+/// Brings these keys back to these values.
+#[must_use]
+pub fn restore(node: &Node, values: &Map<String, Value>) -> Plan {
+    let to = values.get(UNSCHEDULABLE).and_then(Value::as_bool);
+    let have = annotations(node);
+    let note = ANNOTATIONS.map(|key| {
+        let kept = have.get(key).map(String::as_str);
+        (key, values.get(key).map_or(kept, Value::as_str))
+    });
+    change(node, to.unwrap_or_else(|| is_unschedulable(node)), note)
+}
+
 /// The values of these keys; absent ones are `null`.
 #[must_use]
 pub fn values<'a>(node: &Node, keys: impl Iterator<Item = &'a String>) -> Map<String, Value> {

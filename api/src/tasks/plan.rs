@@ -9,6 +9,8 @@ pub enum Plan {
     Unchanged,
     /// Not allowed on this node, for this reason.
     Refused(String),
+    /// Left alone, because somebody else has changed it since, in this way.
+    Superseded(String),
     /// To be changed.
     Change(Change),
 }

@@ -186,7 +186,7 @@ impl Preview<'_> {
         };
         match self.action.plan(node, self.author) {
             Plan::Unchanged => {}
-            Plan::Refused(why) => {
+            Plan::Refused(why) | Plan::Superseded(why) => {
                 view.result = "refused".into();
                 view.message = Some(why);
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use knm_shared::config::Executor;
-use knm_shared::ids::{Ordinal, Seq, TaskId, UserId};
+use knm_shared::ids::{Ordinal, OwnerId, Seq, TaskId, UserId};
 use knm_shared::pg::Pool;
 use knm_shared::session::{Identity, Role};
 use knm_shared::status::Desired;
@@ -71,7 +71,7 @@ impl Service {
         identity: &Identity,
         body: Submission,
     ) -> Result<PreviewView, TaskError> {
-        let Inner { limits, metrics, .. } = &*self.inner;
+        let limits = &self.inner.limits;
         let (action, options) = check(&body, limits)?;
         let cluster = self.cluster(body.cluster.as_deref())?;
         let nodes = targets(&cluster, &body.nodes, limits)?;
@@ -80,8 +80,7 @@ impl Service {
             reason: body.reason,
             at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         };
-        let pods = Pods::new(cluster.client.clone(), metrics.clone());
-        let terms = Terms::Look { timeout: limits.request_timeout };
+        let (pods, terms) = self.pods(&cluster);
         let preview = Preview { cluster: &cluster, action: &action, author: &author, pods, terms };
         Ok(preview.view(&options, &nodes, identity.role).await)
     }
@@ -97,7 +96,7 @@ impl Service {
         body: Submission,
         idempotency_key: Option<String>,
     ) -> Result<TaskView, TaskError> {
-        let Inner { pool, limits, .. } = &*self.inner;
+        let Inner { limits, .. } = &*self.inner;
         let idempotency = idempotency(&body, idempotency_key)?;
         if let Some((key, hash)) = &idempotency
             && let Some(first) = self.repeated(identity.user, key, hash).await?
@@ -122,19 +121,32 @@ impl Service {
             reason: body.reason,
             nodes,
             uids,
+            undo: Vec::new(),
+            parent: None,
             idempotency,
         };
+        self.store(identity, task).await
+    }
+
+    /// Stores a task under this process's lease while it has room.
+    pub(super) async fn store(
+        &self,
+        identity: &Identity,
+        task: NewTask,
+    ) -> Result<TaskView, TaskError> {
+        let pool = &self.inner.pool;
         let admitted = self.inner.admission.reserve(task.id);
-        let client = pool.get().await?;
+        let mut client = pool.get().await?;
         let owner = admitted.as_ref().map(Reservation::owner);
-        match db::tasks::insert(&**client, &task, owner).await {
-            Ok(Some(view)) => {
+        match insert(&mut client, &task, owner).await {
+            Ok(Inserted::New(view)) => {
                 if let Some(reservation) = admitted {
                     reservation.confirm(&task);
                 }
                 Ok(view)
             }
-            Ok(None) => {
+            Ok(Inserted::Child(view)) => Ok(view),
+            Ok(Inserted::KeyUsed) => {
                 let (key, hash) = task.idempotency.unwrap_or_default();
                 self.repeated(identity.user, &key, &hash)
                     .await?
@@ -178,6 +190,18 @@ impl Service {
             ))),
             _ => Ok(cluster),
         }
+    }
+
+    /// Calls about pods of a cluster, to show them.
+    #[must_use]
+    pub fn pods(&self, cluster: &Cluster) -> (Pods, Terms) {
+        let Inner { limits, metrics, .. } = &*self.inner;
+        let pods = Pods::new(cluster.client.clone(), metrics.clone());
+        (pods, Terms::Look { timeout: limits.request_timeout })
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.inner.pool
     }
 
     /// One task.
@@ -261,8 +285,39 @@ impl Service {
     }
 }
 
+/// What became of a task that was to be stored.
+enum Inserted {
+    New(TaskView),
+    /// Another that does the same to the same parent is under way.
+    Child(TaskView),
+    KeyUsed,
+}
+
+/// One statement; or, for a task with a parent, one transaction that lets nobody else have another
+/// such child at the same time.
+async fn insert(
+    client: &mut knm_shared::pg::Client,
+    task: &NewTask,
+    owner: Option<OwnerId>,
+) -> Result<Inserted, tokio_postgres::Error> {
+    let new = |view| Inserted::New(view);
+    let Some(parent) = task.parent else {
+        return Ok(db::tasks::insert(&***client, task, owner)
+            .await?
+            .map_or(Inserted::KeyUsed, new));
+    };
+    let transaction = client.transaction().await?;
+    db::tasks::lock(&transaction, parent).await?;
+    if let Some(child) = db::tasks::unfinished_child(&transaction, parent, task.action).await? {
+        return Ok(Inserted::Child(child));
+    }
+    let stored = db::tasks::insert(&transaction, task, owner).await?;
+    transaction.commit().await?;
+    Ok(stored.map_or(Inserted::KeyUsed, new))
+}
+
 fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), TaskError> {
-    let action = Action::parse(&body.action, &body.params);
+    let action = Action::submitted(&body.action, &body.params);
     let options = Options::check(&body.options, action.as_ref().ok(), limits, Timestamp::now());
     let mut faults = targets::faults(&body.nodes, limits);
     if body.reason.len() > MAX_REASON {
@@ -280,7 +335,7 @@ fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), Task
     }
 }
 
-fn require_role(identity: &Identity, needed: Role, what: &str) -> Result<(), TaskError> {
+pub(super) fn require_role(identity: &Identity, needed: Role, what: &str) -> Result<(), TaskError> {
     if identity.role >= needed {
         return Ok(());
     }

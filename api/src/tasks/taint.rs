@@ -5,7 +5,7 @@
 //! replaced as a whole by every kind of patch, so a change always carries the resource version that
 //! it was read at.
 
-use k8s_openapi::api::core::v1::Taint;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use serde_json::{Map, Value, json};
 
 use super::plan::{Change, Plan};
@@ -58,6 +58,11 @@ pub(super) fn plan(have: &[Taint], params: &TaintParams) -> Plan {
     }
     let list = if taints.is_empty() { Value::Null } else { json!(taints) };
     Plan::Change(Change { before, after, patch: json!({"spec": {"taints": list}}) })
+}
+
+/// A node's taints.
+pub(super) fn of(node: &Node) -> &[Taint] {
+    node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default()
 }
 
 /// The values of these taints; absent ones are `null`.

@@ -129,6 +129,38 @@ pub struct ItemView {
     pub finished_at: Option<Timestamp>,
 }
 
+/// What a task did to a node.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct HistoryView {
+    /// The task.
+    pub task_id: Uuid,
+    /// What it did.
+    pub action: String,
+    /// With which parameters.
+    #[schema(value_type = Object)]
+    pub params: Value,
+    /// Why.
+    pub reason: String,
+    /// Who submitted it.
+    pub username: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub submitted_at: Timestamp,
+    /// What came of it on this node.
+    pub status: String,
+    /// In words.
+    pub message: Option<String>,
+    /// The changed keys before.
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<Value>,
+    /// The changed keys after.
+    #[schema(value_type = Option<Object>)]
+    pub after: Option<Value>,
+    /// When it ended on this node.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+}
+
 /// A page of tasks, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TaskPage {

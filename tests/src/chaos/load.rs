@@ -188,7 +188,13 @@ impl Slot {
         let (before, after) = (json!({key: before}), json!({key: after}));
         let known = count(&self.stage.database, sql, task, [&before, &after]).await?;
         if known != i64::try_from(succeeded)? {
-            bail!("only {known} of {succeeded} items know {before} and {after}");
+            let sql = "SELECT string_agg(format('%s: %s, %s', node, before, after), '; ') \
+                       FROM progress_items \
+                       WHERE task_id = $1 AND NOT (before = $2 AND after = $3) IS TRUE";
+            let others: Option<String> =
+                self.stage.database.value(sql, &[&task.0, &before, &after]).await?;
+            let others = others.unwrap_or_default();
+            bail!("only {known} of {succeeded} items know {before} and {after}: {others}");
         }
         self.tally.add("items", succeeded as u64);
         self.tally.add("steps", rows.seq.unsigned_abs());

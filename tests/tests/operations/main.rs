@@ -2,6 +2,7 @@
 
 mod support;
 
+mod again;
 mod cordon;
 mod drain;
 mod drain_ends;

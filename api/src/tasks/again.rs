@@ -1,0 +1,158 @@
+//! Tasks that follow from others: retry and revert, and what was done to a node.
+
+use knm_shared::ids::TaskId;
+use knm_shared::session::Identity;
+use knm_shared::status::ItemStatus;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::action::Action;
+use super::error::TaskError;
+use super::revert::{RevertParams, Undo};
+use super::service::{Service, require_role};
+use super::view::{HistoryView, ItemView, TaskView};
+use crate::db;
+use crate::db::tasks::NewTask;
+
+/// Entries of a node's history.
+const HISTORY: u32 = 100;
+
+impl Service {
+    /// Does again what has failed or was cancelled. While such a task is under way, the same again.
+    ///
+    /// # Errors
+    /// [`TaskError`]: `Conflict` when the task has not ended, or nothing of it has failed.
+    pub async fn retry(&self, identity: &Identity, task: TaskId) -> Result<TaskView, TaskError> {
+        let (parent, action) = self.ended(identity, task).await?;
+        let items = db::items::all(&**self.pool().get().await?, task).await?;
+        let failed = [ItemStatus::Failed, ItemStatus::Cancelled].map(ItemStatus::as_str);
+        let again: Vec<_> =
+            items.into_iter().filter(|i| failed.contains(&i.status.as_str())).collect();
+        if again.is_empty() {
+            return Err(TaskError::Conflict(
+                "there is nothing to retry: no node of the task has failed or was cancelled".into(),
+            ));
+        }
+        let undo = match action {
+            Action::Revert(_) => self.undo_of(task, &again).await?,
+            _ => Vec::new(),
+        };
+        let mut options = parent.options.clone();
+        if let Some(options) = options.as_object_mut() {
+            // It was for the first try.
+            options.remove("not_after");
+        }
+        let params = action.params();
+        self.follow(identity, &parent, (action.name(), params, options), again, undo).await
+    }
+
+    /// Restores what the task changed, on the nodes where that still stands. While such a task is
+    /// under way, the same again.
+    ///
+    /// # Errors
+    /// [`TaskError`]: `Conflict` when the task has not ended, or has changed nothing.
+    pub async fn revert(&self, identity: &Identity, task: TaskId) -> Result<TaskView, TaskError> {
+        let (parent, action) = self.ended(identity, task).await?;
+        if parent.options["dry_run"] == true {
+            return Err(TaskError::Conflict(
+                "there is nothing to revert: the task was a dry run".into(),
+            ));
+        }
+        let items = db::items::all(&**self.pool().get().await?, task).await?;
+        let (mut nodes, mut undo) = (Vec::new(), Vec::new());
+        for item in items {
+            if let (Some(Value::Object(before)), Some(Value::Object(after))) =
+                (&item.before, &item.after)
+                && before != after
+            {
+                undo.push(Undo { expect: after.clone(), restore: before.clone() });
+                nodes.push(item);
+            }
+        }
+        if nodes.is_empty() {
+            return Err(TaskError::Conflict(
+                "there is nothing to revert: the task has changed no node".into(),
+            ));
+        }
+        let params = Action::Revert(RevertParams { task: task.0, keys: action.keys() }).params();
+        let options = serde_json::json!({"concurrency": parent.options["concurrency"]});
+        self.follow(identity, &parent, ("revert", params, options), nodes, undo).await
+    }
+
+    /// What was done to a node, newest first.
+    ///
+    /// # Errors
+    /// [`TaskError`]
+    pub async fn history(&self, cluster: &str, node: &str) -> Result<Vec<HistoryView>, TaskError> {
+        let client = self.pool().get().await?;
+        Ok(db::items::of_node(&**client, cluster, node, HISTORY).await?)
+    }
+
+    /// A task that has ended, of an action that the caller may submit.
+    async fn ended(
+        &self,
+        identity: &Identity,
+        task: TaskId,
+    ) -> Result<(TaskView, Action), TaskError> {
+        let view = self.get(task).await?;
+        let action = action_of(&view)?;
+        require_role(identity, action.required_role(), action.name())?;
+        // What a revert needs is what its original needed.
+        if let Action::Revert(RevertParams { task, .. }) = &action {
+            let original = self.get(TaskId(*task)).await?;
+            let original = action_of(&original)?;
+            require_role(identity, original.required_role(), original.name())?;
+        }
+        if view.completed_at.is_none() {
+            let status = &view.status;
+            return Err(TaskError::Conflict(format!("the task has not ended: it is {status}")));
+        }
+        Ok((view, action))
+    }
+
+    /// What a revert that is retried had to undo.
+    async fn undo_of(&self, task: TaskId, items: &[ItemView]) -> Result<Vec<Undo>, TaskError> {
+        let client = self.pool().get().await?;
+        let all = db::claim::items(&**client, task).await?;
+        let of = |item: &ItemView| {
+            all.iter().find(|i| i.ordinal == item.ordinal).and_then(|i| i.undo.clone())
+        };
+        items
+            .iter()
+            .map(|item| of(item).ok_or_else(|| anyhow::anyhow!("an item without its undo").into()))
+            .collect()
+    }
+
+    async fn follow(
+        &self,
+        identity: &Identity,
+        parent: &TaskView,
+        (action, params, options): (&'static str, Value, Value),
+        items: Vec<ItemView>,
+        undo: Vec<Undo>,
+    ) -> Result<TaskView, TaskError> {
+        let (nodes, uids) = items.into_iter().map(|i| (i.node, i.node_uid)).unzip();
+        let task = NewTask {
+            id: TaskId(Uuid::now_v7()),
+            user: identity.user,
+            username: identity.username.clone(),
+            cluster: parent.cluster.clone(),
+            action,
+            params,
+            options,
+            reason: parent.reason.clone(),
+            nodes,
+            uids,
+            undo,
+            parent: Some(TaskId(parent.id)),
+            idempotency: None,
+        };
+        self.store(identity, task).await
+    }
+}
+
+fn action_of(task: &TaskView) -> Result<Action, TaskError> {
+    Action::parse(&task.action, &task.params).map_err(|_| {
+        TaskError::Conflict(format!("this release does not know the action {}", task.action))
+    })
+}

@@ -1,0 +1,1681 @@
+// Made by `npm run types` from the OpenAPI document. Do not edit.
+
+export interface paths {
+    "/api/v1/auth/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign in
+         * @description Starts a session. The answer sets the cookie `knm_session`. Failed attempts make the next one
+         *     wait, by account and address.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["LoginRequest"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        "Set-Cookie"?: string;
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["LoginResponse"];
+                    };
+                };
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign out
+         * @description Ends the session, or the personal token, that the request was made with: everywhere and at once.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        "Set-Cookie"?: string;
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who am I */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["UserView"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List personal tokens */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TokenList"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Make a personal token
+         * @description For programs. Only a session that began with a password can make one.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TokenRequest"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TokenCreated"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a personal token
+         * @description At once, everywhere: open WebSockets that use it are closed.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The token's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List clusters */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ClusterList"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{cluster}/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List nodes
+         * @description From memory, by name, as of the last event of a watch.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `continue` of the page before */
+                    continue?: string;
+                    /** @description As `kubectl get nodes --field-selector` takes it */
+                    field_selector?: string;
+                    /** @description As `kubectl get nodes -l` takes it */
+                    label_selector?: string;
+                    /** @description Nodes a page, 1 to 10000; 500 when left out */
+                    limit?: number;
+                    /** @description Part of a name, role, address, label or taint, in any case */
+                    q?: string;
+                    /** @description A word of the node's status */
+                    status?: components["schemas"]["StatusWord"];
+                };
+                header?: never;
+                path: {
+                    /** @description The cluster's name */
+                    cluster: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["NodePage"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/meta": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** This installation */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MetaView"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/openapi.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** This document */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OpenAPI 3.1 */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": unknown;
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/progress/ws": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch progress live
+         * @description A WebSocket, passed on to the relay in the same pod. Behind an Ingress that splits the path, the
+         *     relay answers by itself.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The connection is a WebSocket now */
+                101: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                426: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                502: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tasks
+         * @description Newest first.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Only tasks with this action. */
+                    action?: string;
+                    /** @description Only tasks on this cluster. */
+                    cluster?: string;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string;
+                    /** @description Tasks a page, 1 to 200. */
+                    limit?: number;
+                    /** @description Only tasks of the caller. */
+                    mine?: boolean;
+                    /** @description Only tasks in this state. */
+                    status?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TaskPage"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Submit a task
+         * @description Checks it, freezes its target nodes and stores it; some replica carries it out. The same
+         *     `Idempotency-Key` with the same body gives the task of the first time.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: {
+                    /** @description Makes a repeat harmless */
+                    "Idempotency-Key"?: string | null;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Submission"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        Location?: string;
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TaskView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Look at a task */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The task's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TaskView"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a task
+         * @description Nodes in progress end, the rest is never started. Final.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The task's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TaskView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Look at a task's nodes
+         * @description By (seq, ordinal): `after_seq` gives what has changed since, each node once, in its latest state.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Only items that changed after this sequence number. */
+                    after_seq?: number;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string;
+                    /** @description Items a page, 1 to 1000. */
+                    limit?: number;
+                    /** @description Only items in this state. */
+                    status?: string;
+                };
+                header?: never;
+                path: {
+                    /** @description The task's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ItemPage"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a task
+         * @description Nodes in progress end, no other is started until the task is resumed.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The task's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TaskView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Resume a task */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The task's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TaskView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview a task
+         * @description What the same body would do if it was submitted: for each node what would change, what is so
+         *     already and what would be refused; for drains and NoExecute taints the pods, and the disruption
+         *     budgets in their way; and which rights this system lacks in the cluster. Nothing is stored or
+         *     changed. Nodes are looked at in memory.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Submission"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["PreviewView"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /** @description A number, or a percentage like `"25%"`. */
+        Amount: number | string;
+        /** @description A disruption budget of pods that would go. */
+        BudgetPreview: {
+            /** @description `namespace/name` */
+            budget: string;
+            /**
+             * Format: int32
+             * @description Healthy pods that it asks for.
+             */
+            desired: number;
+            /**
+             * Format: int32
+             * @description Evictions that it would allow now; a drain waits where it allows none.
+             */
+            disruptions_allowed: number;
+            /**
+             * Format: int32
+             * @description Healthy pods that it has.
+             */
+            healthy: number;
+            /** @description Pods of this task that it covers. */
+            pods: number;
+        };
+        /** @description Every cluster. */
+        ClusterList: {
+            /** @description By name. */
+            clusters: components["schemas"]["ClusterView"][];
+        };
+        /** @description A cluster. */
+        ClusterView: {
+            /** @description Whether requests that name no cluster mean this one. */
+            default: boolean;
+            /** @description Why it is not, when it is not. */
+            error?: string | null;
+            /**
+             * @description Its name.
+             * @example default
+             */
+            name: string;
+            /** @description How many nodes it has. */
+            nodes: number;
+            /** @description Whether what is known of it is current. */
+            state: components["schemas"]["SyncName"];
+        };
+        /** @description How many items are in each state. */
+        CountsView: {
+            /**
+             * Format: int32
+             * @description Never started because the task ended first.
+             */
+            cancelled: number;
+            /**
+             * Format: int32
+             * @description Not done.
+             */
+            failed: number;
+            /**
+             * Format: int32
+             * @description Not started.
+             */
+            pending: number;
+            /**
+             * Format: int32
+             * @description In progress.
+             */
+            running: number;
+            /**
+             * Format: int32
+             * @description Deliberately left alone.
+             */
+            skipped: number;
+            /**
+             * Format: int32
+             * @description Done, or already as wanted.
+             */
+            succeeded: number;
+            /**
+             * Format: int32
+             * @description All items.
+             */
+            total: number;
+        };
+        /** @description Parameters of `drain`, those of `kubectl drain`. */
+        DrainParams: {
+            /**
+             * @description Whether pods with emptyDir volumes may go, with their data.
+             * @default false
+             */
+            delete_emptydir_data: boolean;
+            /**
+             * @description Deletes pods instead of evicting them: no disruption budget is asked.
+             * @default false
+             */
+            disable_eviction: boolean;
+            /**
+             * @description Whether pods that nothing would start again may go.
+             * @default false
+             */
+            force: boolean;
+            /**
+             * Format: int64
+             * @description Seconds that each pod has to end; its own setting when left out or negative.
+             * @default null
+             */
+            grace_period_seconds: number | null;
+            /**
+             * @description Whether pods of DaemonSets may stay; otherwise one keeps its node from being drained.
+             * @default false
+             */
+            ignore_daemonsets: boolean;
+            /**
+             * @description Only pods that this label selector matches.
+             * @default
+             */
+            pod_selector: string;
+            /**
+             * Format: int32
+             * @description Pods that have been terminating for more seconds than this are not waited for; 0 waits.
+             * @default 0
+             */
+            skip_wait_for_delete_timeout_seconds: number;
+            /**
+             * Format: int32
+             * @description After so many seconds a node's drain has failed; 0 waits for ever. A pod of this system that
+             *     takes over an unfinished drain counts anew.
+             * @default 0
+             */
+            timeout_seconds: number;
+        };
+        /** @description One fault of a request, and where. */
+        FieldError: {
+            /**
+             * @description Path of the field in the body, or the name of the parameter or header.
+             * @example params.set
+             */
+            field: string;
+            /** @description What is wrong with it. */
+            message: string;
+        };
+        /** @description A page of items, by (seq, ordinal). */
+        ItemPage: {
+            /** @description The items. */
+            items: components["schemas"]["ItemView"][];
+            /** @description Pass as `cursor` for the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description The task's sequence number in the same snapshot: pass as `after_seq` to see what comes later.
+             */
+            seq: number;
+        };
+        /** @description One node of a task. */
+        ItemView: {
+            /** @description The changed keys after; absent ones are null. */
+            after?: Record<string, never> | null;
+            /**
+             * Format: int32
+             * @description Tries so far.
+             */
+            attempts: number;
+            /** @description The changed keys before; absent ones are null. */
+            before?: Record<string, never> | null;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            finished_at?: string | null;
+            /** @description What happened, in words. */
+            message?: string | null;
+            /** @description The node's name. */
+            node: string;
+            /** @description The node's UID when the task was submitted. */
+            node_uid: string;
+            /**
+             * Format: int32
+             * @description Its place in the task, from 0.
+             */
+            ordinal: number;
+            /**
+             * Format: int64
+             * @description The task's sequence number when this item last changed.
+             */
+            seq: number;
+            /**
+             * Format: date-time
+             * @description When work on it began.
+             */
+            started_at?: string | null;
+            /**
+             * @description `pending`, `running`, `succeeded`, `failed`, `skipped` or `cancelled`.
+             * @example succeeded
+             */
+            status: string;
+        };
+        /** @description Parameters of `label` and `annotate`. */
+        KeyParams: {
+            /** @description Whether keys under `kubernetes.io/` and `k8s.io/` may be changed. */
+            allow_protected?: boolean;
+            /** @description Whether a key may be given another value than it has. */
+            overwrite?: boolean;
+            /** @description Keys to remove. */
+            remove?: string[];
+            /** @description Keys to set, with their values. */
+            set?: {
+                [key: string]: string;
+            };
+        };
+        /** @description Who signs in. */
+        LoginRequest: {
+            /**
+             * Format: password
+             * @description As it was set.
+             */
+            password: string;
+            /** @description Case does not matter. */
+            username: string;
+        };
+        /** @description A new session; its secret is in the cookie. */
+        LoginResponse: {
+            /**
+             * Format: date-time
+             * @description When the session ends if it is not used.
+             */
+            expires_at: string;
+            /** @description Who it is. */
+            user: components["schemas"]["UserView"];
+        };
+        /** @description This installation. */
+        MetaView: {
+            /**
+             * @description The cluster that requests mean when they name none.
+             * @example default
+             */
+            default_cluster: string;
+            /**
+             * @description Always `kube-node-manager`.
+             * @example kube-node-manager
+             */
+            name: string;
+            /** @description Where browsers reach the relay, when not at this origin. */
+            relay_url?: string | null;
+            /**
+             * @description Release.
+             * @example 0.1.0
+             */
+            version: string;
+        };
+        /** @description A taint to be set. */
+        NewTaint: {
+            /**
+             * @description `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+             * @example NoSchedule
+             */
+            effect: string;
+            /** @description Its key. */
+            key: string;
+            /** @description Its value; may be empty. */
+            value?: string;
+        };
+        /** @description A page of nodes. */
+        NodePage: {
+            /** @description Pass as `continue` for the next page; absent on the last. */
+            continue?: string | null;
+            /** @description Nodes that the filters let through, on all pages. */
+            matched: number;
+            /** @description By name. */
+            nodes: components["schemas"]["NodeView"][];
+            /** @description The cluster's version of what is shown here; null without nodes. */
+            resource_version?: string | null;
+            /** @description Whether this is how the cluster is now. */
+            state: components["schemas"]["SyncName"];
+            /** @description Nodes of the cluster. */
+            total: number;
+        };
+        /** @description One node. */
+        NodePreview: {
+            /** @description The changed keys as they would be. */
+            after?: Record<string, never> | null;
+            /** @description The changed keys as they are; absent ones are null. */
+            before?: Record<string, never> | null;
+            /** @description Why it would be refused. */
+            message?: string | null;
+            /** @description Its name. */
+            node: string;
+            /**
+             * @description `drain` and NoExecute taints: how many pods there are by what would become of them: `evict`,
+             *     `blocked` (by a budget, at the moment), `wait` (terminating already), `stay`, `refuse`.
+             */
+            pod_counts?: {
+                [key: string]: number;
+            };
+            /** @description These pods; of more than 50 nodes only those that are blocked or would be refused. */
+            pods?: components["schemas"]["PodPreview"][];
+            /**
+             * @description `change`, `unchanged` or `refused`.
+             * @example change
+             */
+            result: string;
+        };
+        /** @description Exactly one of the four. */
+        NodeSelection: {
+            /** @description Every node of the cluster; must be `true` when given. */
+            all?: boolean | null;
+            /** @description By field selector, as `kubectl get nodes --field-selector` takes it. */
+            field_selector?: string | null;
+            /** @description By name. */
+            names?: string[] | null;
+            /** @description By label selector, as `kubectl get nodes -l` takes it. */
+            selector?: string | null;
+        };
+        /** @description A node. */
+        NodeView: {
+            /** @description Its annotations. */
+            annotations: {
+                [key: string]: string;
+            };
+            /**
+             * Format: date-time
+             * @description When it joined.
+             */
+            created_at?: string | null;
+            /** @description Its address within the cluster. */
+            internal_ip?: string | null;
+            /** @description Its labels. */
+            labels: {
+                [key: string]: string;
+            };
+            /** @description Its name. */
+            name: string;
+            /** @description Version of the object. */
+            resource_version: string;
+            /** @description From its `node-role.kubernetes.io/` labels. */
+            roles: string[];
+            /** @description As kubectl shows it: `Ready`, `NotReady` or `Unknown`, and `SchedulingDisabled` when cordoned. */
+            status: components["schemas"]["StatusWord"][];
+            /** @description Its taints. */
+            taints: components["schemas"]["TaintView"][];
+            /** @description Tells it from an earlier node of the same name. */
+            uid: string;
+            /** @description Whether it is cordoned. */
+            unschedulable: boolean;
+            /**
+             * @description Its kubelet's version.
+             * @example v1.36.0
+             */
+            version: string;
+        };
+        /** @description Parameters of `cordon` and `uncordon`: none. The task's reason is kept on the node. */
+        NoParams: Record<string, never>;
+        /** @description One pod. */
+        PodPreview: {
+            /**
+             * Format: int64
+             * @description After how many seconds it would be evicted, if it tolerates the taint for a while.
+             */
+            after_seconds?: number | null;
+            /**
+             * @description `evict`, `blocked`, `wait`, `stay` or `refuse`.
+             * @example evict
+             */
+            fate: string;
+            /** @description `namespace/name` */
+            pod: string;
+            /** @description Why, where it is not simply evicted. */
+            reason?: string | null;
+        };
+        /** @description What a task would do. */
+        PreviewView: {
+            /** @description What it would do. */
+            action: string;
+            /** @description `drain`: the disruption budgets of the pods that would go, those that allow nothing first. */
+            budgets: components["schemas"]["BudgetPreview"][];
+            /** @description How many of them would be changed. */
+            changes: number;
+            /** @description Cluster that it would act on. */
+            cluster: string;
+            /** @description What this system may not do in the cluster but would have to, like `patch nodes`. */
+            missing_rights: string[];
+            /** @description The nodes, in the order of the task. */
+            nodes: components["schemas"]["NodePreview"][];
+            /** @description How it would go about its nodes, defaults filled in. */
+            options: Record<string, never>;
+            /** @description With which parameters, defaults filled in. */
+            params: Record<string, never>;
+            /** @description Whether the caller may. */
+            permitted: boolean;
+            /** @description How many would be refused. */
+            refused: number;
+            /**
+             * @description The role that may submit it.
+             * @example operator
+             */
+            required_role: string;
+            /** @description How many nodes it would have. */
+            total: number;
+            /** @description How many are as wanted already. */
+            unchanged: number;
+            /** @description What could not be looked up, and other things to know before the start. */
+            warnings: string[];
+        };
+        /** @description The document that a [`Problem`] becomes. */
+        Problem: {
+            /**
+             * @description What happened, for a program. Stable.
+             * @example invalid
+             */
+            code: string;
+            /** @description What happened, for a person. */
+            detail: string;
+            /** @description Every fault that was found in the request. */
+            errors?: components["schemas"]["FieldError"][];
+            /** @description The id under which the log has more. */
+            request_id: string;
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 422
+             */
+            status: number;
+            /**
+             * @description The status in words.
+             * @example Unprocessable Entity
+             */
+            title: string;
+            /**
+             * @description Always `about:blank`: the status says what kind of problem it is, `code` which.
+             * @example about:blank
+             */
+            type: string;
+        };
+        /**
+         * @description What a user may do: a viewer reads, an operator changes nodes, an admin does the rest.
+         * @enum {string}
+         */
+        RoleName: "viewer" | "operator" | "admin";
+        /**
+         * @description A word of kubectl's STATUS column.
+         * @enum {string}
+         */
+        StatusWord: "Ready" | "NotReady" | "Unknown" | "SchedulingDisabled";
+        /** @description A batch operation on nodes. */
+        Submission: {
+            /**
+             * @description What to do.
+             * @example label
+             */
+            action: string;
+            /** @description Cluster to act on; the default cluster when left out. */
+            cluster?: string | null;
+            /** @description Which nodes. */
+            nodes: components["schemas"]["NodeSelection"];
+            /** @description How to go about it. */
+            options?: components["schemas"]["SubmittedOptions"];
+            /** @description Parameters of the action, in kubectl's words. */
+            params?: Record<string, never>;
+            /** @description Why, for those who read the history. */
+            reason?: string;
+        };
+        /** @description How a task goes about its nodes. What is left out has no limit, or the installation's default. */
+        SubmittedOptions: {
+            /**
+             * Format: int32
+             * @description Nodes worked on at a time.
+             */
+            concurrency?: number | null;
+            /** @description Every call to the cluster is a server-side dry run: nothing changes there. */
+            dry_run?: boolean;
+            /**
+             * Format: int32
+             * @description Failed nodes that are put up with: with one more, nodes that have not been started are
+             *     cancelled. 0 stops at the first failure.
+             */
+            max_failures?: number | null;
+            max_unavailable?: components["schemas"]["Amount"] | null;
+            /**
+             * @description No node is started after this moment (RFC 3339); the rest is cancelled.
+             * @example 2026-12-01T04:00:00Z
+             */
+            not_after?: string | null;
+            /**
+             * @description `drain`: a node whose drain fails or is cancelled is made schedulable again, if this task had
+             *     made it unschedulable.
+             */
+            uncordon_on_failure?: boolean;
+            waves?: components["schemas"]["SubmittedWaves"] | null;
+        };
+        /** @description Groups of nodes, in the order of the task. */
+        SubmittedWaves: {
+            /**
+             * Format: int32
+             * @description How long the nodes of a wave have to become Ready before the rest is cancelled; 600 when left
+             *     out.
+             */
+            ready_timeout_seconds?: number | null;
+            /** @description Nodes in a wave: a number, or a percentage of the task's nodes (rounded down, at least one). */
+            size: components["schemas"]["Amount"];
+        };
+        /**
+         * @description Whether what is known of a cluster is current.
+         * @enum {string}
+         */
+        SyncName: "never_synced" | "live" | "stale";
+        /** @description Taints to be removed: one of a key, or all of it. */
+        TaintName: {
+            /** @description Only the one with this effect. */
+            effect?: string | null;
+            /** @description Their key. */
+            key: string;
+        };
+        /** @description Parameters of `taint`. A taint is known by its key and its effect. */
+        TaintParams: {
+            /** @description Whether keys under `kubernetes.io/` and `k8s.io/` may be changed. */
+            allow_protected?: boolean;
+            /** @description Whether a taint may be given another value than it has. */
+            overwrite?: boolean;
+            /** @description Taints to remove. */
+            remove?: components["schemas"]["TaintName"][];
+            /** @description Taints to set. */
+            set?: components["schemas"]["NewTaint"][];
+        };
+        /** @description A taint. */
+        TaintView: {
+            /**
+             * @description `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+             * @example NoSchedule
+             */
+            effect: string;
+            /** @description Key. */
+            key: string;
+            /** @description Value; empty for none. */
+            value: string;
+        };
+        /** @description A page of tasks, newest first. */
+        TaskPage: {
+            /** @description Pass as `cursor` for the next page; absent on the last. */
+            next_cursor?: string | null;
+            /** @description The tasks. */
+            tasks: components["schemas"]["TaskView"][];
+        };
+        /** @description A task. */
+        TaskView: {
+            /**
+             * @description What it does.
+             * @example label
+             */
+            action: string;
+            /**
+             * Format: int32
+             * @description Claims in a row that ended without one finished item.
+             */
+            attempt: number;
+            /** @description Cluster that it acts on. */
+            cluster: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            completed_at?: string | null;
+            /** @description Items by state. */
+            counts: components["schemas"]["CountsView"];
+            /**
+             * Format: date-time
+             * @description When it was submitted.
+             */
+            created_at: string;
+            /**
+             * Format: int32
+             * @description Items that have ended, however.
+             */
+            current: number;
+            /** @description What its users last asked for: `run`, `pause` or `cancel`. */
+            desired: string;
+            /** @description Why the task itself failed, when it did. */
+            error?: string | null;
+            /**
+             * Format: uuid
+             * @description Identifier (UUID version 7: sorts by creation).
+             */
+            id: string;
+            /** @description How it goes about its nodes, defaults filled in. */
+            options: Record<string, never>;
+            /** @description With which parameters, defaults filled in. */
+            params: Record<string, never>;
+            /**
+             * Format: uuid
+             * @description The task that this one retries or reverts.
+             */
+            parent_id?: string | null;
+            /**
+             * Format: double
+             * @description `current` of `total`, 0 to 100.
+             */
+            percent: number;
+            /** @description Why, in its submitter's words. */
+            reason: string;
+            /**
+             * Format: int64
+             * @description Sequence number of its last change.
+             */
+            seq: number;
+            /**
+             * Format: date-time
+             * @description When work on it began.
+             */
+            started_at?: string | null;
+            /**
+             * @description `queued`, `running`, `paused`, `completed`, `failed` or `cancelled`.
+             * @example running
+             */
+            status: string;
+            /**
+             * Format: int32
+             * @description All items.
+             */
+            total: number;
+            /**
+             * Format: date-time
+             * @description When it last changed.
+             */
+            updated_at: string;
+            /**
+             * Format: uuid
+             * @description Who submitted it.
+             */
+            user_id: string;
+        };
+        /** @description A new personal token. Its secret is shown this once. */
+        TokenCreated: {
+            /**
+             * Format: date-time
+             * @description When it ends.
+             */
+            expires_at: string;
+            /**
+             * Format: uuid
+             * @description Identifier.
+             */
+            id: string;
+            /** @description What it is for. */
+            name: string;
+            /**
+             * @description The secret, for `Authorization: Bearer`.
+             * @example knm_…
+             */
+            token: string;
+        };
+        /** @description The caller's personal tokens, newest first. */
+        TokenList: {
+            /** @description The tokens. */
+            tokens: components["schemas"]["TokenView"][];
+        };
+        /** @description A personal token to be made. */
+        TokenRequest: {
+            /**
+             * Format: int32
+             * @description How long it lives, in days; 90 when left out.
+             */
+            expires_in_days?: number | null;
+            /**
+             * @description What it is for, to 100 characters.
+             * @example nightly labels
+             */
+            name: string;
+            role?: components["schemas"]["RoleName"] | null;
+        };
+        /** @description A personal token, without its secret. */
+        TokenView: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it ends.
+             */
+            expires_at: string;
+            /**
+             * Format: uuid
+             * @description Identifier.
+             */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was last used, to the minute.
+             */
+            last_used_at: string;
+            /** @description What it is for. */
+            name: string;
+            /** @description What it may do at most; null: what its owner may. */
+            role?: string | null;
+        };
+        /** @description A signed-in user. */
+        UserView: {
+            /**
+             * Format: uuid
+             * @description Identifier.
+             */
+            id: string;
+            /** @description What this session or token may do. */
+            role: components["schemas"]["RoleName"];
+            /**
+             * @description The name.
+             * @example admin
+             */
+            username: string;
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export type operations = Record<string, never>;

@@ -1,0 +1,169 @@
+/**
+ * The way to the relay: one WebSocket for everything that this window follows.
+ *
+ *   Connecting ──hello──▶ Open ──closed──▶ Waiting ──pause──▶ Connecting
+ *                                            │ longer than GRACE: reads over HTTP until Open again
+ *
+ * Closed by 4401 it waits for somebody to sign in; the codes that mean a fault of ours are not tried again.
+ */
+import type { ClientFrame, Mode, ServerFrame } from './frames'
+
+export interface SocketLike {
+  onmessage: ((event: { data: unknown }) => void) | null
+  onclose: ((event: { code: number }) => void) | null
+  send(text: string): void
+  close(): void
+}
+
+export type Link =
+  | { kind: 'connecting' }
+  | { kind: 'open'; mode: Mode; since: number; reason: string | null; intervalMs: number | null; pod: string }
+  | { kind: 'reading'; since: number; intervalMs: number }
+  | { kind: 'offline'; since: number }
+  | { kind: 'signed_out' }
+
+export interface Ports {
+  open(): SocketLike
+  /** Reads everything that is followed over HTTP; false: the API is not to be reached. */
+  poll(): Promise<boolean>
+  frame(frame: ServerFrame): void
+  link(link: Link): void
+  /** What to ask for on a new connection. */
+  greet(): ClientFrame[]
+}
+
+export const GRACE = 1500
+export const POLL = 3000
+const MAX_PAUSE = 15_000
+/** Faults of this client: trying again would only repeat them. */
+const HOPELESS = new Set([1003, 1008, 1009])
+
+export class Connection {
+  private socket: SocketLike | null = null
+  private open = false
+  private failures = 0
+  private announcedPause: number | null = null
+  private retry: ReturnType<typeof setTimeout> | undefined
+  private poller: ReturnType<typeof setTimeout> | undefined
+  private lostAt = 0
+  private stopped = true
+  private link: Link = { kind: 'connecting' }
+
+  constructor(
+    private readonly ports: Ports,
+    private readonly random: () => number = Math.random,
+  ) {}
+
+  start(): void {
+    if (!this.stopped) return
+    this.stopped = false
+    this.failures = 0
+    this.lostAt = Date.now()
+    this.show({ kind: 'connecting' })
+    this.connect()
+    this.pollAfter(GRACE)
+  }
+
+  stop(): void {
+    this.stopped = true
+    clearTimeout(this.retry)
+    clearTimeout(this.poller)
+    const socket = this.socket
+    this.socket = null
+    this.open = false
+    if (socket) {
+      socket.onclose = null
+      socket.onmessage = null
+      socket.close()
+    }
+  }
+
+  /** True when it went out; on a new connection everything is asked for anyway. */
+  send(frame: ClientFrame): boolean {
+    if (!this.open || !this.socket) return false
+    this.socket.send(JSON.stringify(frame))
+    return true
+  }
+
+  /** Tries at once, for when the browser says that the network is back. */
+  hurry(): void {
+    if (this.stopped || this.socket) return
+    clearTimeout(this.retry)
+    this.connect()
+  }
+
+  private connect(): void {
+    const socket = this.ports.open()
+    this.socket = socket
+    socket.onmessage = (event) => this.receive(String(event.data))
+    socket.onclose = (event) => this.closed(event.code)
+  }
+
+  private receive(text: string): void {
+    let frame: ServerFrame
+    try {
+      frame = JSON.parse(text) as ServerFrame
+    } catch {
+      return
+    }
+    if (frame.type === 'hello') {
+      this.open = true
+      this.failures = 0
+      clearTimeout(this.poller)
+      const { mode, pod } = frame
+      this.show({ kind: 'open', mode, since: Date.now(), reason: null, intervalMs: null, pod })
+      for (const ask of this.ports.greet()) this.send(ask)
+    } else if (frame.type === 'mode' && this.link.kind === 'open') {
+      const { mode, since, reason, poll_interval_ms: interval } = frame
+      const at = Date.parse(since) || Date.now()
+      this.show({ ...this.link, mode, since: at, reason: reason ?? null, intervalMs: interval ?? null })
+    } else if (frame.type === 'goodbye') {
+      this.announcedPause = frame.reconnect_after_ms
+    }
+    this.ports.frame(frame)
+  }
+
+  private closed(code: number): void {
+    const was = this.open
+    this.socket = null
+    this.open = false
+    if (this.stopped) return
+    if (was) {
+      this.lostAt = Date.now()
+      this.pollAfter(this.announcedPause === null ? GRACE : this.announcedPause + GRACE)
+    }
+    if (code === 4401) {
+      this.stop()
+      this.show({ kind: 'signed_out' })
+      return
+    }
+    if (was) this.show({ kind: 'connecting' })
+    if (HOPELESS.has(code)) return
+    const pause = this.announcedPause ?? Math.min(MAX_PAUSE, 250 * 2 ** Math.min(this.failures, 6))
+    this.announcedPause = null
+    this.failures += 1
+    this.retry = setTimeout(() => this.connect(), pause * (0.75 + this.random() / 2))
+  }
+
+  private pollAfter(pause: number): void {
+    clearTimeout(this.poller)
+    this.poller = setTimeout(() => void this.poll(), pause)
+  }
+
+  private async poll(): Promise<void> {
+    if (this.open || this.stopped) return
+    const reached = await this.ports.poll().catch(() => false)
+    if (this.open || this.stopped) return
+    this.show(
+      reached
+        ? { kind: 'reading', since: this.lostAt, intervalMs: POLL }
+        : { kind: 'offline', since: this.lostAt },
+    )
+    this.pollAfter(POLL)
+  }
+
+  private show(link: Link): void {
+    this.link = link
+    this.ports.link(link)
+  }
+}

@@ -1,0 +1,40 @@
+/** Reads a task over HTTP: for when no WebSocket can be had. */
+import { api } from '@/api/client'
+import type { Item, Task } from '@/api/types'
+import type { ItemStatus, TaskHead } from './frames'
+import { FINAL } from './frames'
+import type { Reading } from './mirror'
+
+export function headOf(task: Task): TaskHead {
+  return { ...task, status: task.status as TaskHead['status'] }
+}
+
+/** Everything that changed after `after` (-1: everything), and the task at least as new as that. */
+export async function readTask(id: string, after: number): Promise<Reading> {
+  const items: Item[] = []
+  let cursor: string | null = null
+  let seq = after
+  do {
+    const page = await api.get('/api/v1/tasks/{id}/items', {
+      path: { id },
+      query: { after_seq: after < 0 ? undefined : after, cursor, limit: 1000 },
+    })
+    items.push(...page.items)
+    seq = page.seq
+    cursor = page.next_cursor ?? null
+  } while (cursor !== null)
+  const task = await api.get('/api/v1/tasks/{id}', { path: { id } })
+  // An end is shown with the items of the end, not with those of a moment before.
+  if (FINAL.has(headOf(task).status) && task.seq > seq) return readTask(id, after)
+  return {
+    after,
+    seq,
+    head: headOf(task),
+    items: items.map((item) => ({ ...item, status: item.status as ItemStatus })),
+  }
+}
+
+export async function readTasks(): Promise<TaskHead[]> {
+  const page = await api.get('/api/v1/tasks', { query: { mine: true, limit: 100 } })
+  return page.tasks.map(headOf)
+}
