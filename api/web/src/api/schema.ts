@@ -354,6 +354,126 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/clusters/{cluster}/nodes/{node}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Look at a node
+         * @description From memory; its pods from the cluster, when they are asked for.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Whether its pods are shown, too */
+                    pods?: boolean;
+                };
+                header?: never;
+                path: {
+                    /** @description The cluster's name */
+                    cluster: string;
+                    /** @description The node's name */
+                    node: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["NodeDetail"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{cluster}/nodes/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow nodes
+         * @description Server-sent events: `snapshot` with all nodes in parts, then `upsert` and `delete`, one node each; a
+         *     comment every 20 s. A new list begins with a `snapshot` whose `first` is true.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The cluster's name */
+                    cluster: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/event-stream": components["schemas"]["SnapshotEvent"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/meta": {
         parameters: {
             query?: never;
@@ -897,6 +1017,141 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tasks/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry a task
+         * @description A new task with the nodes that have failed or were cancelled. While there is such a task under way,
+         *     that one. Needs the right of the original action.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The task's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        Location?: string;
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TaskView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/revert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revert a task
+         * @description A new task that gives back what the task has changed, key by key, on the nodes where that still
+         *     stands; others are skipped and say why. While there is such a task under way, that one. Needs the
+         *     right of the original action.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The task's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        Location?: string;
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TaskView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tasks/preview": {
         parameters: {
             query?: never;
@@ -962,6 +1217,13 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description An address of a node. */
+        AddressView: {
+            /** @description The address. */
+            address: string;
+            /** @description `InternalIP`, `Hostname`, … */
+            type: string;
+        };
         /** @description A number, or a percentage like `"25%"`. */
         Amount: number | string;
         /** @description A disruption budget of pods that would go. */
@@ -1006,6 +1268,22 @@ export interface components {
             nodes: number;
             /** @description Whether what is known of it is current. */
             state: components["schemas"]["SyncName"];
+        };
+        /** @description A condition of a node. */
+        ConditionView: {
+            /** @description In a sentence. */
+            message?: string | null;
+            /** @description In a word. */
+            reason?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since?: string | null;
+            /** @description `True`, `False` or `Unknown`. */
+            status: string;
+            /** @description `Ready`, `MemoryPressure`, … */
+            type: string;
         };
         /** @description How many items are in each state. */
         CountsView: {
@@ -1102,6 +1380,40 @@ export interface components {
             /** @description What is wrong with it. */
             message: string;
         };
+        /** @description What a task did to a node. */
+        HistoryView: {
+            /** @description What it did. */
+            action: string;
+            /** @description The changed keys after. */
+            after?: Record<string, never> | null;
+            /** @description The changed keys before. */
+            before?: Record<string, never> | null;
+            /**
+             * Format: date-time
+             * @description When it ended on this node.
+             */
+            finished_at?: string | null;
+            /** @description In words. */
+            message?: string | null;
+            /** @description With which parameters. */
+            params: Record<string, never>;
+            /** @description Why. */
+            reason: string;
+            /** @description What came of it on this node. */
+            status: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            submitted_at: string;
+            /**
+             * Format: uuid
+             * @description The task.
+             */
+            task_id: string;
+            /** @description Who submitted it. */
+            username: string;
+        };
         /** @description A page of items, by (seq, ordinal). */
         ItemPage: {
             /** @description The items. */
@@ -1170,6 +1482,11 @@ export interface components {
                 [key: string]: string;
             };
         };
+        /**
+         * @description What the keys of a change are.
+         * @enum {string}
+         */
+        Keys: "labels" | "annotations" | "taints" | "cordon";
         /** @description Who signs in. */
         LoginRequest: {
             /**
@@ -1221,6 +1538,33 @@ export interface components {
             key: string;
             /** @description Its value; may be empty. */
             value?: string;
+        };
+        /** @description A node with all that is known of it. */
+        NodeDetail: {
+            /** @description Its addresses by type. */
+            addresses: components["schemas"]["AddressView"][];
+            /** @description What it has for pods. */
+            allocatable: {
+                [key: string]: string;
+            };
+            /** @description What it has. */
+            capacity: {
+                [key: string]: string;
+            };
+            /** @description What the kubelet and others say of it. */
+            conditions: components["schemas"]["ConditionView"][];
+            /** @description What tasks have done to it, newest first, at most 100. */
+            history: components["schemas"]["HistoryView"][];
+            /** @description Operating system, kernel, container runtime and so on. */
+            info: {
+                [key: string]: string;
+            };
+            /** @description As in lists. */
+            node: components["schemas"]["NodeView"];
+            /** @description With `pods=true`: its pods, by namespace and name. */
+            pods?: components["schemas"]["PodView"][] | null;
+            /** @description What could not be looked up. */
+            warnings: string[];
         };
         /** @description A page of nodes. */
         NodePage: {
@@ -1329,6 +1673,24 @@ export interface components {
             /** @description Why, where it is not simply evicted. */
             reason?: string | null;
         };
+        /** @description A pod on a node. */
+        PodView: {
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            created_at?: string | null;
+            /** @description Its name. */
+            name: string;
+            /** @description Its namespace. */
+            namespace: string;
+            /** @description What would replace it, like `ReplicaSet/web`. */
+            owner?: string | null;
+            /** @description Whether all of its containers are ready. */
+            ready: boolean;
+            /** @description `Running`, `Pending`, …; `Terminating` when it is on its way out. */
+            status: string;
+        };
         /** @description What a task would do. */
         PreviewView: {
             /** @description What it would do. */
@@ -1393,11 +1755,32 @@ export interface components {
              */
             type: string;
         };
+        /** @description Parameters of a task that reverts another. Nobody submits them: `POST /tasks/{id}/revert` does. */
+        RevertParams: {
+            /** @description What kind of keys it has changed. */
+            keys: components["schemas"]["Keys"];
+            /**
+             * Format: uuid
+             * @description The task that is reverted.
+             */
+            task: string;
+        };
         /**
          * @description What a user may do: a viewer reads, an operator changes nodes, an admin does the rest.
          * @enum {string}
          */
         RoleName: "viewer" | "operator" | "admin";
+        /** @description `event: snapshot`: a part of all nodes. */
+        SnapshotEvent: {
+            /** @description Whether what the client has is to be forgotten first. */
+            first: boolean;
+            /** @description Whether this was the last part. */
+            last: boolean;
+            /** @description By name. */
+            nodes: components["schemas"]["NodeView"][];
+            /** @description Whether this is how the cluster is now. */
+            state: components["schemas"]["SyncName"];
+        };
         /**
          * @description A word of kubectl's STATUS column.
          * @enum {string}

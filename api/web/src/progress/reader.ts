@@ -1,6 +1,6 @@
 /** Reads a task over HTTP: for when no WebSocket can be had. */
 import { api } from '@/api/client'
-import type { Item, Task } from '@/api/types'
+import type { Item, ItemPage, Task } from '@/api/types'
 import type { ItemStatus, TaskHead } from './frames'
 import { FINAL } from './frames'
 import type { Reading } from './mirror'
@@ -15,7 +15,7 @@ export async function readTask(id: string, after: number): Promise<Reading> {
   let cursor: string | null = null
   let seq = after
   do {
-    const page = await api.get('/api/v1/tasks/{id}/items', {
+    const page: ItemPage = await api.get('/api/v1/tasks/{id}/items', {
       path: { id },
       query: { after_seq: after < 0 ? undefined : after, cursor, limit: 1000 },
     })

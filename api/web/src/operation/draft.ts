@@ -1,0 +1,178 @@
+/** An operation before it is one: what the form holds, and the request that it comes to. Pure. */
+import type { Preview, Role, Submission } from '@/api/types'
+
+export const ACTIONS = ['label', 'annotate', 'taint', 'cordon', 'uncordon', 'drain'] as const
+export type Action = (typeof ACTIONS)[number]
+
+export const EFFECTS = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'] as const
+
+export interface Pair {
+  key: string
+  value: string
+}
+export interface TaintRow extends Pair {
+  effect: string
+}
+
+export interface DrainForm {
+  ignoreDaemonsets: boolean
+  deleteEmptydir: boolean
+  force: boolean
+  disableEviction: boolean
+  grace: number | null
+  timeout: number | null
+  podSelector: string
+}
+
+export interface OptionsForm {
+  concurrency: number | null
+  maxFailures: number | null
+  dryRun: boolean
+  maxUnavailable: string
+  waves: string
+  uncordonOnFailure: boolean
+  /** As `datetime-local` writes it, in the reader's zone. */
+  notAfter: string
+}
+
+export interface Draft {
+  action: Action
+  cluster: string
+  names: string[]
+  pairs: Pair[]
+  taints: TaintRow[]
+  /** Keys; for taints KEY or KEY:EFFECT. */
+  remove: string[]
+  overwrite: boolean
+  allowProtected: boolean
+  drain: DrainForm
+  options: OptionsForm
+  reason: string
+}
+
+export function newDraft(action: Action, cluster: string, names: string[]): Draft {
+  return {
+    action, cluster, names,
+    pairs: [{ key: '', value: '' }],
+    taints: [{ key: '', value: '', effect: 'NoSchedule' }],
+    remove: [], overwrite: true, allowProtected: false,
+    drain: { ignoreDaemonsets: true, deleteEmptydir: false, force: false, disableEviction: false, grace: null, timeout: null, podSelector: '' },
+    options: { concurrency: null, maxFailures: null, dryRun: false, maxUnavailable: '', waves: '', uncordonOnFailure: false, notAfter: '' },
+    reason: '',
+  }
+}
+
+export function roleOf(action: Action): Role {
+  return action === 'drain' ? 'admin' : 'operator'
+}
+
+const filledPairs = (draft: Draft) => draft.pairs.filter((row) => row.key.trim() !== '')
+const filledTaints = (draft: Draft) => draft.taints.filter((row) => row.key.trim() !== '')
+
+/** Whether there is enough to ask the API about. */
+export function complete(draft: Draft): boolean {
+  if (draft.action === 'label' || draft.action === 'annotate') return filledPairs(draft).length + draft.remove.length > 0
+  return draft.action === 'taint' ? filledTaints(draft).length + draft.remove.length > 0 : true
+}
+
+function removedTaint(text: string): { key: string; effect?: string } {
+  const at = text.lastIndexOf(':')
+  return at < 0 ? { key: text } : { key: text.slice(0, at), effect: text.slice(at + 1) }
+}
+
+function params(draft: Draft): Record<string, unknown> {
+  const { overwrite, allowProtected, drain } = draft
+  switch (draft.action) {
+    case 'label':
+    case 'annotate': {
+      const set = Object.fromEntries(filledPairs(draft).map((row) => [row.key.trim(), row.value]))
+      return { set, remove: draft.remove, overwrite, allow_protected: allowProtected }
+    }
+    case 'taint': {
+      const set = filledTaints(draft).map((row) => ({ key: row.key.trim(), value: row.value, effect: row.effect }))
+      return { set, remove: draft.remove.map(removedTaint), overwrite, allow_protected: allowProtected }
+    }
+    case 'drain':
+      return {
+        ignore_daemonsets: drain.ignoreDaemonsets,
+        delete_emptydir_data: drain.deleteEmptydir,
+        force: drain.force,
+        disable_eviction: drain.disableEviction,
+        grace_period_seconds: drain.grace,
+        timeout_seconds: drain.timeout ?? 0,
+        pod_selector: drain.podSelector,
+      }
+    default:
+      return {}
+  }
+}
+
+/** A number stays a number; anything else is for the API to judge. */
+const amount = (text: string): number | string => (/^\d+$/.test(text.trim()) ? Number(text) : text.trim())
+
+function options(draft: Draft): Submission['options'] {
+  const form = draft.options
+  const asked: Record<string, unknown> = {}
+  if (form.concurrency !== null) asked['concurrency'] = form.concurrency
+  if (form.maxFailures !== null) asked['max_failures'] = form.maxFailures
+  if (form.dryRun) asked['dry_run'] = true
+  if (form.notAfter) {
+    const at = new Date(form.notAfter)
+    asked['not_after'] = Number.isNaN(at.getTime()) ? form.notAfter : at.toISOString()
+  }
+  if (draft.action === 'drain') {
+    if (form.maxUnavailable.trim()) asked['max_unavailable'] = amount(form.maxUnavailable)
+    if (form.waves.trim()) asked['waves'] = { size: amount(form.waves) }
+    if (form.uncordonOnFailure) asked['uncordon_on_failure'] = true
+  }
+  return asked as Submission['options']
+}
+
+export function submission(draft: Draft): Submission {
+  return {
+    action: draft.action,
+    cluster: draft.cluster,
+    nodes: { names: draft.names },
+    params: params(draft) as Submission['params'],
+    options: options(draft),
+    reason: draft.reason.trim(),
+  } as Submission
+}
+
+/** What is dangerous about it, if anything is. */
+export type Danger = 'drain' | 'evict' | 'force' | null
+
+export function danger(draft: Draft): Danger {
+  if (draft.options.dryRun) return null
+  if (draft.action === 'drain') return 'drain'
+  if (draft.action !== 'taint') return draft.allowProtected ? 'force' : null
+  if (filledTaints(draft).some((row) => row.effect === 'NoExecute')) return 'evict'
+  return draft.allowProtected ? 'force' : null
+}
+
+/** Pods that would go, and nodes that they would go from. */
+export function evictions(preview: Preview): { pods: number; nodes: number } {
+  let [pods, nodes] = [0, 0]
+  for (const node of preview.nodes) {
+    const here = (node.pod_counts?.['evict'] ?? 0) + (node.pod_counts?.['blocked'] ?? 0)
+    pods += here
+    if (here > 0) nodes += 1
+  }
+  return { pods, nodes }
+}
+
+/** The field of the form that the API means: of labels it names the key, the form has rows. */
+export function placeOf(draft: Draft, field: string): string {
+  const key = /^params\.set\.(.+)$/.exec(field)
+  if (key && (draft.action === 'label' || draft.action === 'annotate')) {
+    const row = draft.pairs.findIndex((pair) => pair.key.trim() === key[1])
+    return row < 0 ? 'params' : `pairs.${row}`
+  }
+  const taint = /^params\.set\[(\d+)\]/.exec(field)
+  if (taint) {
+    const row = filledTaints(draft)[Number(taint[1])]
+    return row ? `taints.${draft.taints.indexOf(row)}` : 'params'
+  }
+  if (/^params\.remove\b/.test(field)) return 'remove'
+  return field.replace(/^options\.waves\..*/, 'options.waves')
+}

@@ -1,0 +1,128 @@
+/** The operation in the drawer: its draft, what the API says of it, and the way to its task. */
+import { defineStore } from 'pinia'
+import { computed, reactive, ref, shallowRef, watch } from 'vue'
+import { useRoute, useRouter } from 'vue-router'
+import { api } from '@/api/client'
+import { asApiError, type ApiError } from '@/api/problem'
+import type { Preview, Task } from '@/api/types'
+import { useNodes } from '@/nodes/store'
+import { useProgress } from '@/progress/store'
+import { headOf } from '@/progress/reader'
+import { complete, newDraft, placeOf, submission, type Action, type Draft } from './draft'
+
+/** Long enough for a word to be finished. */
+const CHECK_AFTER = 350
+
+export const useOperation = defineStore('operation', () => {
+  const route = useRoute()
+  const router = useRouter()
+  const draft = ref<Draft | null>(null)
+  const step = ref<'what' | 'preview'>('what')
+  const preview = shallowRef<Preview | null>(null)
+  const previewedAt = ref<string | null>(null)
+  const problem = shallowRef<ApiError | null>(null)
+  const checking = ref(false)
+  const submitting = ref(false)
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let asked: AbortController | null = null
+  let key = ''
+
+  /** A task is shown where the URL names one. */
+  const taskId = computed(() => (typeof route.query['task'] === 'string' ? route.query['task'] : null))
+  const open = computed(() => draft.value !== null || taskId.value !== null)
+
+  const faults = computed(() => {
+    const found = new Map<string, string>()
+    if (!draft.value) return found
+    for (const fault of problem.value?.faults ?? []) {
+      const place = placeOf(draft.value, fault.field)
+      found.set(place, [found.get(place), fault.message].filter(Boolean).join('; '))
+    }
+    return found
+  })
+
+  function begin(action: Action, names: string[]): void {
+    const cluster = useNodes().cluster
+    if (!cluster) return
+    close()
+    step.value = 'what'
+    key = crypto.randomUUID?.() ?? String(Math.random())
+    draft.value = reactive(newDraft(action, cluster, names))
+  }
+
+  // What is typed is checked by the API itself, in its words; the answer is the preview.
+  watch(draft, () => {
+    clearTimeout(timer)
+    asked?.abort()
+    preview.value = null
+    if (!draft.value) return
+    if (!complete(draft.value)) {
+      problem.value = null
+      checking.value = false
+      return
+    }
+    checking.value = true
+    timer = setTimeout(() => void look(), CHECK_AFTER)
+  }, { deep: true })
+
+  async function look(): Promise<void> {
+    if (!draft.value) return
+    clearTimeout(timer)
+    asked?.abort()
+    const mine = new AbortController()
+    asked = mine
+    checking.value = true
+    try {
+      preview.value = await api.post('/api/v1/tasks/preview', { body: submission(draft.value), signal: mine.signal })
+      previewedAt.value = new Date().toISOString()
+      problem.value = null
+    } catch (error) {
+      if (mine.signal.aborted) return
+      preview.value = null
+      problem.value = asApiError(error)
+    }
+    if (asked === mine) checking.value = false
+  }
+
+  async function submit(): Promise<void> {
+    if (!draft.value) return
+    submitting.value = true
+    try {
+      const headers = { 'Idempotency-Key': key }
+      const task = await api.post('/api/v1/tasks', { body: submission(draft.value), headers })
+      reset()
+      await show(task)
+    } catch (error) {
+      problem.value = asApiError(error)
+      if (problem.value.faults.length) step.value = 'what'
+    } finally {
+      submitting.value = false
+    }
+  }
+
+  /** Retry and revert make a new task, which takes the place of the old one in the drawer. */
+  async function again(id: string, what: 'retry' | 'revert'): Promise<void> {
+    await show(await api.post(`/api/v1/tasks/{id}/${what}`, { path: { id } }))
+  }
+
+  async function show(task: Task): Promise<void> {
+    useProgress().note([headOf(task)])
+    await router.push({ path: route.path, query: { ...route.query, task: task.id } })
+  }
+
+  function reset(): void {
+    clearTimeout(timer)
+    asked?.abort()
+    draft.value = null
+    preview.value = null
+    problem.value = null
+    checking.value = false
+  }
+
+  function close(): void {
+    reset()
+    if (taskId.value !== null) void router.push({ path: route.path, query: { ...route.query, task: undefined } })
+  }
+
+  return { draft, step, preview, previewedAt, problem, faults, checking, submitting, taskId, open, begin, look, submit, again, close }
+})
