@@ -108,6 +108,8 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let (pool_kept, pool_token) = (pool.clone(), pool_stop.clone());
     maintenance.spawn(async move { pool_kept.maintain(pool_token).await });
 
+    let relay_url = meta(config).relay_url;
+    let ui = routes::ui::Ui::load(&config.api.web_dir, relay_url.as_deref())?;
     // Whatever can fail comes before the engine: a process that holds leases stops in good order.
     let edge = Edge::new(&config.api.trusted_proxies, &config.api.public_url)?;
     let listener = knm_shared::http::bind(config.api.listen).await?;
@@ -125,6 +127,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         streams: streams.clone(),
         tunnels: tunnels.clone(),
         meta: meta(config),
+        ui,
         openapi: Bytes::from(openapi::document()),
     }));
     let server_stop = CancellationToken::new();

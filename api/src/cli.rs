@@ -16,6 +16,7 @@ use knm_shared::{phrases, telemetry};
 use crate::auth::{Passwords, check_password, check_username};
 use crate::db::migrate::Migration;
 use crate::db::users::NewAccount;
+use crate::routes::ui::Ui;
 use crate::{app, causes, openapi};
 
 /// REST API, web UI, task execution and progress writing of kube-node-manager
@@ -94,6 +95,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Check => {
             let sound = check::run(config, Component::Api).await;
+            let ui = config::load(config).map_or(Ok(()), |loaded| {
+                Ui::load(&loaded.config.api.web_dir, None).map(drop)
+            });
+            if let Err(error) = &ui {
+                println!("web UI: {error}");
+            }
+            let sound = sound && ui.is_ok();
             return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Openapi => print!("{}", openapi::document()),

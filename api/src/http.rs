@@ -2,6 +2,7 @@
 //! documents, and the layers that every request passes. Knows nothing of tasks, users or SQL; what
 //! is served is in [`routes`](crate::routes).
 
+pub mod assets;
 pub mod body;
 pub mod client;
 pub mod cookie;

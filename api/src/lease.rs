@@ -33,6 +33,12 @@ impl Moment {
         Self(Duration::new(secs, nanos))
     }
 
+    /// So long ago.
+    #[cfg(test)]
+    pub(crate) fn ago(d: Duration) -> Self {
+        Self(Self::now().0.saturating_sub(d))
+    }
+
     /// Time since then; zero when it lies ahead.
     #[must_use]
     pub fn elapsed(self) -> Duration {
@@ -148,7 +154,7 @@ mod tests {
     use super::*;
 
     fn ago(d: Duration) -> Moment {
-        Moment(Moment::now().0.saturating_sub(d))
+        Moment::ago(d)
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub mod meta;
 pub mod nodes;
 pub mod progress;
 pub mod tasks;
-mod ui;
+pub mod ui;
 
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub struct Services {
     pub tunnels: Tunnels,
     /// What anyone may know.
     pub meta: meta::MetaView,
+    /// The web UI.
+    pub ui: ui::Ui,
     /// The API's description.
     pub openapi: Bytes,
 }
@@ -74,8 +76,10 @@ impl Gate for State {
 pub fn router() -> Router<State> {
     use Role::{Operator, Viewer};
     let (get, post, delete) = (|| Method::GET, || Method::POST, || Method::DELETE);
-    Router::new()
-        .public(get(), "/", ui::index)
+    let ui = Router::new().public(get(), "/", ui::index);
+    let ui = ui::PAGES.into_iter().fold(ui, |router, path| router.public(get(), path, ui::page));
+    ui.public(get(), "/assets/{*file}", ui::file)
+        .public(get(), "/favicon.svg", ui::file)
         .public(get(), "/api/v1/meta", meta::meta)
         .public(get(), "/api/v1/openapi.json", meta::openapi)
         .public(post(), "/api/v1/auth/login", auth::login)

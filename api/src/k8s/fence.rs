@@ -91,9 +91,15 @@ mod tests {
     use tower::{ServiceBuilder, ServiceExt as _};
 
     use super::*;
-    use crate::lease::Moment;
+    use crate::lease::{LEASE, MARGIN, Moment};
 
-    async fn send(lease: &Arc<Lease>, hang: bool) -> (Result<u32, BoxError>, u32) {
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn send(
+        lease: &Arc<Lease>,
+        timeout: Duration,
+        hang: bool,
+    ) -> (Result<u32, BoxError>, u32) {
         let calls = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&calls);
         let service = ServiceBuilder::new().layer(FenceLayer).service(tower::service_fn(
@@ -109,7 +115,7 @@ mod tests {
             },
         ));
         let mut request = Request::new(());
-        let fence = Fenced { lease: Arc::clone(lease), timeout: Duration::from_millis(20) };
+        let fence = Fenced { lease: Arc::clone(lease), timeout };
         request.extensions_mut().insert(fence);
         (service.oneshot(request).await, seen.load(Ordering::SeqCst))
     }
@@ -117,18 +123,23 @@ mod tests {
     #[tokio::test]
     async fn a_lost_lease_lets_nothing_through() {
         let lease = Arc::new(Lease::claimed(Moment::now()));
-        assert_eq!(send(&lease, false).await.0.expect("passes"), 1);
+        assert_eq!(send(&lease, LONG, false).await.0.expect("passes"), 1);
         lease.lose();
-        let (answer, calls) = send(&lease, false).await;
+        let (answer, calls) = send(&lease, LONG, false).await;
         let error = answer.expect_err("refused");
         assert_eq!(error.downcast_ref(), Some(&FenceError::Expired));
         assert_eq!(calls, 0);
     }
 
     #[tokio::test]
-    async fn a_call_ends_before_its_lease_does() {
-        let lease = Arc::new(Lease::claimed(Moment::now()));
-        let error = send(&lease, true).await.0.expect_err("times out");
-        assert!(matches!(error.downcast_ref(), Some(FenceError::TimedOut(_))), "{error}");
+    async fn a_call_ends_in_its_own_time_and_before_its_lease_does() {
+        let short = Duration::from_millis(500);
+        let fresh = Arc::new(Lease::claimed(Moment::now()));
+        let ending = Arc::new(Lease::claimed(Moment::ago(LEASE - MARGIN - short)));
+        for (lease, timeout) in [(fresh, short), (ending, LONG)] {
+            let error = send(&lease, timeout, true).await.0.expect_err("times out");
+            let Some(FenceError::TimedOut(bound)) = error.downcast_ref() else { panic!("{error}") };
+            assert!(*bound <= short, "{bound:?}");
+        }
     }
 }

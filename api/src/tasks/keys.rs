@@ -146,7 +146,7 @@ mod tests {
                     apply(&mut now, &change.before);
                     prop_assert_eq!(now, have);
                 }
-                Plan::Refused(why) => prop_assert!(false, "{}", why),
+                refused => prop_assert!(false, "{:?}", refused),
             }
         }
     }

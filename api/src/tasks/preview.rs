@@ -16,7 +16,7 @@ use super::action::Action;
 use super::budgets::Budget;
 use super::options::Options;
 use super::plan::{Author, Plan};
-use super::pods::{Fate, controller, fate, full_name, tolerates};
+use super::pods::{Fate, controller, fate, full_name, refusals, tolerates};
 use super::submit::DrainParams;
 use crate::clusters::{Cluster, Sync};
 use crate::k8s::{CallError, Pods, Right, Terms};
@@ -237,6 +237,7 @@ impl Preview<'_> {
         let mut covered = vec![0; budgets.len()];
         for view in views {
             let mut goes = false;
+            let mut fates = Vec::new();
             for pod in by_node.get(&view.node).into_iter().flatten() {
                 let namespace = pod.metadata.namespace.clone().unwrap_or_default();
                 let fate = fate(pod, params, now, |owner| {
@@ -249,11 +250,12 @@ impl Preview<'_> {
                     guards.iter().for_each(|(i, _): &(usize, _)| covered[*i] += 1);
                 }
                 goes |= matches!(fate, Fate::Evict | Fate::Wait);
-                if let (Fate::Refuse(_), None) = (fate, &view.message) {
-                    view.result = "refused".into();
-                    view.message.clone_from(&shown.reason);
-                }
+                fates.push((shown.pod.clone(), fate));
                 view.add(shown, in_full);
+            }
+            if let Some(why) = refusals(&fates) {
+                view.result = "refused".into();
+                view.message = Some(why);
             }
             if goes && view.result == "unchanged" {
                 view.result = "change".into();

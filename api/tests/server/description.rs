@@ -9,8 +9,13 @@ use serde_json::Value;
 use super::support::{TestApp, refusal};
 
 /// Nothing else may be open.
-const OPEN: [(Method, &str); 4] = [
+const OPEN: [(Method, &str); 9] = [
     (Method::GET, "/"),
+    (Method::GET, "/nodes"),
+    (Method::GET, "/tasks"),
+    (Method::GET, "/tasks/{id}"),
+    (Method::GET, "/assets/{*file}"),
+    (Method::GET, "/favicon.svg"),
     (Method::GET, "/api/v1/meta"),
     (Method::GET, "/api/v1/openapi.json"),
     (Method::POST, "/api/v1/auth/login"),

@@ -116,7 +116,8 @@ impl Client {
             if self.connection.is_none() && !self.connect().await? {
                 continue;
             }
-            let connection = self.connection.as_mut().context("not connected")?;
+            // One that broke while it was being greeted is gone already.
+            let Some(connection) = self.connection.as_mut() else { continue };
             tokio::select! {
                 message = connection.next() => {
                     let message = message?;
