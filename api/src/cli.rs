@@ -95,9 +95,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Check => {
             let sound = check::run(config, Component::Api).await;
-            let ui = config::load(config).map_or(Ok(()), |loaded| {
-                Ui::load(&loaded.config.api.web_dir, None).map(drop)
-            });
+            let ui = config::load(config)
+                .map_or(Ok(()), |loaded| Ui::load(&loaded.config.api.web_dir, None).map(drop));
             if let Err(error) = &ui {
                 println!("web UI: {error}");
             }

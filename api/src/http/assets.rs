@@ -109,8 +109,11 @@ impl Assets {
 impl Asset {
     fn answer(&self, request: &HeaderMap) -> Response {
         let known = self.etag.as_ref().is_some_and(|etag| {
-            let asked = request.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
-            asked.split(',').any(|tag| tag.trim().trim_start_matches("W/").as_bytes() == etag.as_bytes())
+            let asked =
+                request.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            asked
+                .split(',')
+                .any(|tag| tag.trim().trim_start_matches("W/").as_bytes() == etag.as_bytes())
         });
         let packed = self.packed.iter().find(|(coding, _)| accepts(request, coding));
         let body = packed.map_or(&self.plain, |(_, bytes)| bytes);
@@ -224,10 +227,10 @@ mod tests {
 
     use super::*;
 
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().expect("a folder");
+    fn folder(files: &[(&str, &str)]) -> PathBuf {
+        let dir = knm_tests::scratch::dir("assets").expect("a folder");
         for (name, text) in files {
-            let path = dir.path().join(name);
+            let path = dir.join(name);
             std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
             std::fs::write(path, text).expect("a file");
         }
@@ -254,7 +257,7 @@ mod tests {
             ("assets/a-1.js.br", "brotli"),
             ("assets/a-1.js.gz", "gzip"),
         ]);
-        let assets = Assets::load(dir.path()).expect("a UI");
+        let assets = Assets::load(&dir).expect("a UI");
         for (accept, body) in [
             ("", "plain"),
             ("gzip", "gzip"),
@@ -273,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn the_page_is_asked_for_again_each_time() {
         let dir = folder(&[("index.html", "page")]);
-        let assets = Assets::load(dir.path()).expect("a UI");
+        let assets = Assets::load(&dir).expect("a UI");
         let first = assets.index(&request(&[]));
         assert_eq!(first.headers()[CACHE_CONTROL], "no-cache");
         let etag = first.headers()[ETAG].to_str().expect("text").to_owned();
@@ -286,10 +289,11 @@ mod tests {
     #[test]
     fn nothing_outside_can_be_asked_for() {
         let dir = folder(&[("ui/index.html", "page"), ("ui/.env", "secret"), ("secret", "secret")]);
-        std::os::unix::fs::symlink(dir.path().join("secret"), dir.path().join("ui/link"))
-            .expect("a link");
-        let assets = Assets::load(&dir.path().join("ui")).expect("a UI");
-        for path in ["../secret", "/etc/passwd", ".env", "link", "assets/../../secret", "", "%2e%2e/secret"] {
+        std::os::unix::fs::symlink(dir.join("secret"), dir.join("ui/link")).expect("a link");
+        let assets = Assets::load(&dir.join("ui")).expect("a UI");
+        for path in
+            ["../secret", "/etc/passwd", ".env", "link", "assets/../../secret", "", "%2e%2e/secret"]
+        {
             assert!(assets.get(path, &request(&[])).is_none(), "{path}");
         }
     }
@@ -297,9 +301,9 @@ mod tests {
     #[test]
     fn what_is_not_a_ui_is_refused_with_what_to_do() {
         let dir = folder(&[("readme.txt", "")]);
-        let error = Assets::load(dir.path()).expect_err("no page").to_string();
+        let error = Assets::load(&dir).expect_err("no page").to_string();
         assert!(error.contains("npm run build"), "{error}");
-        let error = Assets::load(&dir.path().join("nowhere")).expect_err("no folder").to_string();
+        let error = Assets::load(&dir.join("nowhere")).expect_err("no folder").to_string();
         assert!(error.contains("api.web_dir"), "{error}");
     }
 }

@@ -136,7 +136,7 @@ mod tests {
         let short = Duration::from_millis(500);
         let fresh = Arc::new(Lease::claimed(Moment::now()));
         let ending = Arc::new(Lease::claimed(Moment::ago(LEASE - MARGIN - short)));
-        for (lease, timeout) in [(fresh, short), (ending, LONG)] {
+        for (lease, timeout) in [(ending, LONG), (fresh, short)] {
             let error = send(&lease, timeout, true).await.0.expect_err("times out");
             let Some(FenceError::TimedOut(bound)) = error.downcast_ref() else { panic!("{error}") };
             assert!(*bound <= short, "{bound:?}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use knm_shared::ids::TaskId;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
