@@ -11,6 +11,8 @@ use knm_api::engine::Engine;
 use knm_api::http::client::Edge;
 use knm_api::relay_link::tunnel::Tunnels;
 use knm_api::routes::meta::MetaView;
+use knm_api::routes::nodes::EventStreams;
+use knm_api::routes::ui::Ui;
 use knm_api::routes::{self, Services, State};
 use knm_api::{http as api_http, k8s, openapi, relay_link};
 use knm_shared::config::{Config, Database as Settings};
@@ -99,6 +101,8 @@ impl TestApp {
                 relay_url: None,
                 default_cluster: "default".into(),
             },
+            streams: EventStreams::default(),
+            ui: Ui::load(&config.api.web_dir, None).expect("a UI, or none"),
             openapi: openapi::document().into(),
         }));
         let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");

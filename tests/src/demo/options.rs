@@ -34,6 +34,10 @@ pub struct Options {
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
 
+    /// The built web UI (api/web/dist); without it the demo has no UI
+    #[arg(long, value_name = "FOLDER")]
+    pub web_dir: Option<PathBuf>,
+
     /// Run the main job once, check it, and end: a label task at one pod, watched through the other
     #[arg(long)]
     pub smoke: bool,

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures_util::future::{join_all, select_all};
+use serde_json::json;
 
 use super::Options;
 use crate::api::Api;
@@ -46,6 +47,8 @@ pub(super) struct Stage {
     /// The throwaway server, if there is one.
     cluster: Option<Cluster>,
     pub(super) password: String,
+    /// Whether the pods serve the web UI.
+    pub(super) has_ui: bool,
 }
 
 /// Says what is being done, and then how long it took.
@@ -79,16 +82,17 @@ impl Stage {
         };
         let random = || format!("{:024x}", rand::random::<u128>() >> 32);
         let password = options.admin_password.clone().unwrap_or_else(random);
-        let mut stage = Self { pods: Vec::new(), kubernetes, database, cluster, password };
+        let has_ui = options.web_dir.is_some();
+        let mut stage = Self { pods: Vec::new(), kubernetes, database, cluster, password, has_ui };
         for letter in ('a'..).take(options.pods.into()) {
             let name = format!("pod-{letter}");
-            let work = stage.add_pod(&name);
+            let work = stage.add_pod(&name, options.web_dir.as_deref());
             step(&format!("Starting {name}: migrate, relay, api"), work).await?;
         }
         Ok(stage)
     }
 
-    async fn add_pod(&mut self, name: &str) -> anyhow::Result<()> {
+    async fn add_pod(&mut self, name: &str, web_dir: Option<&Path>) -> anyhow::Result<()> {
         let (kubeconfig, context) = match &self.kubernetes {
             Kubernetes::Simulated(sim) => {
                 let path = scratch::dir("kube-sim")?.join("kubeconfig");
@@ -99,6 +103,9 @@ impl Stage {
         };
         let mut options = PodOptions::new(name, &kubeconfig, &self.password);
         options.context = context;
+        if let Some(web_dir) = web_dir {
+            options.config = json!({ "api": { "web_dir": std::path::absolute(web_dir)? } });
+        }
         self.pods.push(Pod::prepare(&self.database, &options)?);
         let pod = self.pods.last_mut().expect("it has just been pushed");
         pod.start().await

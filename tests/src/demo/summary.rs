@@ -15,7 +15,8 @@ pub(super) fn of(stage: &Stage) -> String {
     line("\nkube-node-manager is running. Ctrl-C stops everything.\n".into());
     for pod in &stage.pods {
         let ws = pod.relay.address();
-        line(format!("  {}  api    http://{}", pod.name(), pod.api.address()));
+        let ui = if stage.has_ui { " (web UI)" } else { "" };
+        line(format!("  {}  api    http://{}{ui}", pod.name(), pod.api.address()));
         line(format!("         admin  http://{}/metrics", pod.api.admin_address()));
         line(format!("         relay  ws://{ws}/api/v1/progress/ws"));
         line(format!("         admin  http://{}/metrics", pod.relay.admin_address()));
