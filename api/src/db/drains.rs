@@ -80,16 +80,30 @@ pub async fn take(transaction: &Transaction<'_>, asking: Asking<'_>) -> Result<T
     Ok(holder.filter(|h| *h != task).map_or(Turn::Lost, Turn::Other))
 }
 
-/// Gives a node up again. Without it the row would be overwritten by whoever comes next.
+/// Gives a node up again, if the claim still holds: another claim of the task may have it by now.
+/// Without it the row would be overwritten by whoever comes next.
 ///
 /// # Errors
 /// The statement's.
 pub async fn release(
     client: &impl GenericClient,
-    task: TaskId,
-    ordinal: Ordinal,
+    (task, ordinal): (TaskId, Ordinal),
+    (owner, token): (OwnerId, LeaseToken),
 ) -> Result<(), Error> {
     let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
-    let sql = "DELETE FROM node_drains WHERE task_id = $1 AND ordinal = $2";
-    client.query_typed(sql, &[(&task.0, Type::UUID), (&ordinal, Type::INT4)]).await.map(drop)
+    let sql = "DELETE FROM node_drains d USING progress_tasks t
+               WHERE d.task_id = $1 AND d.ordinal = $2
+                 AND t.id = d.task_id AND t.lease_owner = $3 AND t.lease_token = $4";
+    client
+        .query_typed(
+            sql,
+            &[
+                (&task.0, Type::UUID),
+                (&ordinal, Type::INT4),
+                (&owner.0, Type::UUID),
+                (&token.0, Type::INT8),
+            ],
+        )
+        .await
+        .map(drop)
 }

@@ -64,7 +64,9 @@ impl Work<'_> {
         self.take_turn().await?;
         let ended = self.empty(params).await;
         let ended = self.clear_up(ended).await;
-        self.job.turns.release(self.item.ordinal).await;
+        if !matches!(ended, Err(Stop::Lost)) {
+            self.job.turns.release(self.item.ordinal).await;
+        }
         ended
     }
 
@@ -151,7 +153,8 @@ impl Work<'_> {
     }
 }
 
-/// An eviction, or a deletion where that was asked for expressly, and what it has cost.
+/// An eviction, or a deletion where that was asked for expressly, and what it has cost. Not sent once
+/// the task stops.
 async fn ask(
     job: &Job,
     params: &DrainParams,
@@ -159,6 +162,10 @@ async fn ask(
     terms: &Terms,
 ) -> (Result<(), CallError>, Duration) {
     let permit = job.calls.acquire().await;
+    if job.halt.is_cancelled() {
+        // The task was stopped while this waited for its turn.
+        return (Err(CallError::Fenced), Duration::ZERO);
+    }
     let sent = Moment::now();
     let answer = if params.disable_eviction {
         job.pods.delete(pod, terms).await

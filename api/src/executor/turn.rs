@@ -42,7 +42,7 @@ impl Turns {
     pub(super) async fn release(&self, ordinal: Ordinal) {
         let released = async {
             let client = self.pool.get().await?;
-            drains::release(&**client, self.task, ordinal).await?;
+            drains::release(&**client, (self.task, ordinal), self.claim).await?;
             Ok::<_, TurnError>(())
         };
         if let Err(error) = released.await {

@@ -231,7 +231,7 @@ impl Work<'_> {
             Event::Answered { uid, answer, cost } => {
                 emptying.asking -= 1;
                 emptying.listing.hasten();
-                if matches!(answer, Err(CallError::Fenced)) {
+                if matches!(answer, Err(CallError::Fenced)) && !self.job.halt.is_cancelled() {
                     // Waits until the lease is renewed or lost.
                     drop(self.verdict(CallError::Fenced).await?);
                 }
