@@ -1,0 +1,111 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { Connection, GRACE, POLL, type Link, type SocketLike } from '@/progress/connection'
+
+class Socket implements SocketLike {
+  onmessage: SocketLike['onmessage'] = null
+  onclose: SocketLike['onclose'] = null
+  sent: string[] = []
+  send(text: string) { this.sent.push(text) }
+  close() { this.onclose?.({ code: 1000 }) }
+  says(frame: object) { this.onmessage?.({ data: JSON.stringify(frame) }) }
+  hello() { this.says({ type: 'hello', version: 1, pod: 'p', release: '0', epoch: 'e', mode: 'live' }) }
+}
+
+describe('the way to the relay', () => {
+  let sockets: Socket[]
+  let links: Link[]
+  let polls: number
+  let reachable: boolean
+  let connection: Connection
+  const kind = () => links[links.length - 1]!.kind
+
+  beforeEach(() => {
+    vi.useFakeTimers()
+    sockets = []
+    links = []
+    polls = 0
+    reachable = true
+    connection = new Connection({
+      open: () => { const socket = new Socket(); sockets.push(socket); return socket },
+      poll: () => { polls += 1; return reachable ? Promise.resolve(true) : Promise.reject(new Error('away')) },
+      frame: () => undefined,
+      link: (link) => links.push(link),
+      greet: () => [{ type: 'watch_tasks' }, { type: 'subscribe', task_id: 't', cursor: 'e:5' }],
+    }, () => 0.5)
+    connection.start()
+  })
+  afterEach(() => { connection.stop(); vi.useRealTimers() })
+
+  it('asks for everything again on each connection, and does not read meanwhile', async () => {
+    sockets[0]!.hello()
+    expect(sockets[0]!.sent.map((text) => JSON.parse(text).type)).toEqual(['watch_tasks', 'subscribe'])
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([polls, kind()]).toEqual([0, 'open'])
+    sockets[0]!.onclose!({ code: 1006 })
+    await vi.advanceTimersByTimeAsync(500)
+    sockets[1]!.hello()
+    expect(sockets[1]!.sent).toHaveLength(2)
+    expect(polls).toBe(0)
+  })
+
+  it('reads over HTTP while there is no socket, and stops when there is one', async () => {
+    await vi.advanceTimersByTimeAsync(GRACE + POLL * 2 + 10)
+    expect(polls).toBe(3)
+    expect(kind()).toBe('reading')
+    sockets[sockets.length - 1]!.hello()
+    await vi.advanceTimersByTimeAsync(POLL * 3)
+    expect([polls, kind()]).toEqual([3, 'open'])
+  })
+
+  it('says offline when the API is away, too, and recovers', async () => {
+    reachable = false
+    await vi.advanceTimersByTimeAsync(GRACE + 10)
+    expect(kind()).toBe('offline')
+    reachable = true
+    await vi.advanceTimersByTimeAsync(POLL)
+    expect(kind()).toBe('reading')
+  })
+
+  it('comes back when the relay says it may', async () => {
+    sockets[0]!.hello()
+    sockets[0]!.says({ type: 'goodbye', reason: 'stopping', reconnect_after_ms: 4000 })
+    sockets[0]!.onclose!({ code: 1012 })
+    await vi.advanceTimersByTimeAsync(3900)
+    expect(sockets).toHaveLength(1)
+    await vi.advanceTimersByTimeAsync(200)
+    expect(sockets).toHaveLength(2)
+  })
+
+  it('waits longer and longer, but not for ever', async () => {
+    const opened: number[] = []
+    for (let i = 0; i < 12; i++) {
+      const before = sockets.length
+      sockets[before - 1]!.onclose!({ code: 1006 })
+      let waited = 0
+      while (sockets.length === before) { await vi.advanceTimersByTimeAsync(250); waited += 250 }
+      opened.push(waited)
+    }
+    expect(opened[0]).toBe(250)
+    expect(Math.max(...opened)).toBeLessThanOrEqual(15_000)
+    expect([...opened].sort((a, b) => a - b)).toEqual(opened)
+  })
+
+  it('does not try again after a session has ended or a fault of its own', async () => {
+    sockets[0]!.hello()
+    sockets[0]!.onclose!({ code: 4401 })
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([sockets.length, kind(), polls]).toEqual([1, 'signed_out', 0])
+    connection.start()
+    sockets[1]!.hello()
+    sockets[1]!.onclose!({ code: 1008 })
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(sockets).toHaveLength(2)
+    expect(kind()).toBe('reading')
+  })
+
+  it('shows the mode of the relay', () => {
+    sockets[0]!.hello()
+    sockets[0]!.says({ type: 'mode', mode: 'polling', since: '2026-01-01T00:00:00Z', reason: 'listener lost', poll_interval_ms: 10_000 })
+    expect(links[links.length - 1]).toMatchObject({ kind: 'open', mode: 'polling', intervalMs: 10_000 })
+  })
+})

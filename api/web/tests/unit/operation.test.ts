@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest'
+import { changesOf } from '@/operation/changes'
+import { complete, danger, newDraft, placeOf, submission } from '@/operation/draft'
+import { kubectl, quote } from '@/operation/kubectl'
+
+describe('an operation before it is one', () => {
+  it('becomes the request that its form shows', () => {
+    const draft = newDraft('label', 'east', ['a', 'b'])
+    expect(complete(draft)).toBe(false)
+    draft.pairs = [{ key: 'team', value: 'infra' }, { key: '', value: 'ignored' }]
+    draft.remove = ['old']
+    draft.options.maxFailures = 0
+    expect(complete(draft)).toBe(true)
+    expect(submission(draft)).toEqual({
+      action: 'label', cluster: 'east', nodes: { names: ['a', 'b'] }, reason: '',
+      params: { set: { team: 'infra' }, remove: ['old'], overwrite: true, allow_protected: false },
+      options: { max_failures: 0 },
+    })
+  })
+
+  it('leaves what it cannot read for the API to refuse', () => {
+    const draft = newDraft('drain', 'east', ['a'])
+    Object.assign(draft.options, { maxUnavailable: '25%', waves: '5', notAfter: 'soon' })
+    expect(submission(draft).options).toEqual({ max_unavailable: '25%', waves: { size: 5 }, not_after: 'soon' })
+  })
+
+  it('shows each fault at the field that caused it', () => {
+    const label = newDraft('label', 'c', ['a'])
+    label.pairs = [{ key: 'ok', value: '' }, { key: 'bad key', value: '' }]
+    expect(placeOf(label, 'params.set.bad key')).toBe('pairs.1')
+    expect(placeOf(label, 'params.remove[0]')).toBe('remove')
+    const taint = newDraft('taint', 'c', ['a'])
+    taint.taints = [{ key: '', value: '', effect: 'NoSchedule' }, { key: 'k', value: '', effect: 'x' }]
+    expect(placeOf(taint, 'params.set[0].effect')).toBe('taints.1')
+    expect(placeOf(taint, 'options.waves.size')).toBe('options.waves')
+    expect(placeOf(taint, 'nodes.names[3]')).toBe('nodes.names[3]')
+  })
+
+  it('knows what needs to be confirmed', () => {
+    const drain = newDraft('drain', 'c', ['a'])
+    expect(danger(drain)).toBe('drain')
+    drain.options.dryRun = true
+    expect(danger(drain)).toBeNull()
+    const taint = newDraft('taint', 'c', ['a'])
+    taint.taints = [{ key: 'k', value: '', effect: 'NoExecute' }]
+    expect(danger(taint)).toBe('evict')
+    expect(danger(newDraft('cordon', 'c', ['a']))).toBeNull()
+  })
+
+  it('is written for a shell so that the shell reads the same', () => {
+    const draft = newDraft('label', 'c', ['n1'])
+    draft.pairs = [{ key: 'team', value: "it's; rm -rf $HOME" }]
+    draft.remove = ['old']
+    expect(kubectl(draft)).toBe(`kubectl label nodes n1 'team=it'\\''s; rm -rf $HOME' old- --overwrite`)
+    expect(quote('')).toBe("''")
+    const drain = newDraft('drain', 'c', ['n1', 'n2'])
+    Object.assign(drain.drain, { force: true, timeout: 30, podSelector: 'app in (a,b)' })
+    expect(kubectl(drain)).toBe("kubectl drain n1 n2 --ignore-daemonsets --force --timeout=30s '--pod-selector=app in (a,b)'")
+  })
+
+  it('says what changes, what is added and what goes', () => {
+    const lines = changesOf({ a: 'x', b: 'y', c: null, d: 'same', e: '' }, { a: 'z', b: null, c: '', d: 'same', e: '' })
+    expect(lines.map((line) => line.text)).toEqual(['~ a x → z', '− b=y', '+ c'])
+  })
+})

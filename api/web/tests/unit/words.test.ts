@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest'
+import en from '@/i18n/en'
+import zh from '@/i18n/zh'
+import { age, clock } from '@/util/time'
+import { Pace } from '@/progress/pace'
+
+type Tree = { [key: string]: string | Tree }
+const flat = (tree: Tree, path = ''): [string, string][] =>
+  Object.entries(tree).flatMap(([key, value]) => (typeof value === 'string' ? [[path + key, value] as [string, string]] : flat(value, `${path}${key}.`)))
+const holes = (text: string) => [...new Set(text.match(/\{\w+\}/g) ?? [])].sort()
+
+describe('the words', () => {
+  it('say the same in both languages, with the same numbers in them', () => {
+    const chinese = new Map(flat(zh as unknown as Tree))
+    for (const [key, text] of flat(en as unknown as Tree)) {
+      expect(chinese.get(key), key).toBeTruthy()
+      expect(holes(chinese.get(key)!), key).toEqual(holes(text))
+    }
+    expect(chinese.size).toBe(flat(en as unknown as Tree).length)
+  })
+})
+
+describe('times', () => {
+  it('are as long as they need to be', () => {
+    expect([clock(0), clock(61_000), clock(3_723_000), clock(-5)]).toEqual(['00:00', '01:01', '1:02:03', '00:00'])
+    const now = Date.parse('2026-01-10T00:00:00Z')
+    expect(['2026-01-09T23:59:01Z', '2026-01-09T23:00:00Z', '2026-01-09T00:00:00Z', '2026-01-01T00:00:00Z'].map((t) => age(t, now))).toEqual(['59s', '60m', '24h', '9d'])
+  })
+  it('make a rate of what has ended, and begin anew when a task does', () => {
+    const pace = new Pace()
+    expect(pace.rate(0)).toBeNull()
+    for (let s = 0; s <= 10; s++) pace.at(s * 1000, s * 3)
+    expect(pace.rate(10_000)).toBeCloseTo(3)
+    pace.at(11_000, 0)
+    expect(pace.rate(11_000)).toBeNull()
+  })
+})
