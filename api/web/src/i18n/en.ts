@@ -68,7 +68,7 @@ export default {
     uncordonHint: 'The nodes may get pods again.', checking: 'Checking …', toPreview: 'Preview', start: 'Start', nothing: 'Nothing would change.',
     change: '{n} will change', unchanged: '{n} already so', refused: '{n} refused', evictions: 'evict {pods} pods from {nodes} nodes', sum: '{change} will change, {unchanged} already so, {refused} refused',
     pods: { evict: '{n} to evict', blocked: '{n} blocked by a budget', wait: '{n} terminating', stay: '{n} stay', refuse: '{n} refused' },
-    budgets: 'Disruption budgets in the way', budget: '{budget}: allows {allowed} now, {healthy} healthy of {desired} wanted, covers {pods} pods here',
+    budgets: 'Disruption budgets of these pods', budget: '{budget}: allows {allowed} now, {healthy} healthy of {desired} wanted, covers {pods} pods here',
     missing: 'This system lacks rights in the cluster: {rights}', notPermitted: 'You need the role {role} for this.', stalePreview: 'The nodes may have changed since {time}.',
     confirm: 'Type {word} to confirm', confirmWhat: 'This will {what}.', confirmDrain: 'evict {pods} pods from {nodes} nodes', confirmTaint: 'evict pods that do not tolerate it from {nodes} nodes', confirmForce: 'act on {nodes} nodes in cluster {cluster}',
     or: 'or', command: 'Same on the command line', commandHint: 'kubectl does it node by node, without preview, limits, history and undo.', submitting: 'Starting …', others: 'and {n} more',

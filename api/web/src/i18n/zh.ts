@@ -64,7 +64,7 @@ const zh: Messages = {
     uncordonHint: '节点可以重新调度 Pod。', checking: '检查中…', toPreview: '预览', start: '开始执行', nothing: '不会有任何变更。',
     change: '{n} 个将变更', unchanged: '{n} 个无需变更', refused: '{n} 个被拒绝', evictions: '从 {nodes} 个节点驱逐 {pods} 个 Pod', sum: '{change} 个将变更，{unchanged} 个无需变更，{refused} 个被拒绝',
     pods: { evict: '{n} 个将驱逐', blocked: '{n} 个受预算限制', wait: '{n} 个正在终止', stay: '{n} 个保留', refuse: '{n} 个被拒绝' },
-    budgets: '受影响的中断预算', budget: '{budget}：当前允许 {allowed}，健康 {healthy} / 期望 {desired}，涉及 {pods} 个 Pod',
+    budgets: '这些 Pod 的中断预算', budget: '{budget}：当前允许 {allowed}，健康 {healthy} / 期望 {desired}，涉及 {pods} 个 Pod',
     missing: '系统在集群中缺少权限：{rights}', notPermitted: '此操作需要角色：{role}。', stalePreview: '预览于 {time}，此后节点可能已变化。',
     confirm: '输入 {word} 以确认', confirmWhat: '此操作将{what}。', confirmDrain: '从 {nodes} 个节点驱逐 {pods} 个 Pod', confirmTaint: '从 {nodes} 个节点驱逐不容忍该污点的 Pod', confirmForce: '作用于集群 {cluster} 的 {nodes} 个节点',
     or: '或', command: '等效命令', commandHint: 'kubectl 会逐个节点执行，没有预览、限制、历史和撤销。', submitting: '提交中…', others: '另有 {n} 个',
