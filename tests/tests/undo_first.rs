@@ -190,6 +190,38 @@ async fn what_was_recorded_and_never_written_does_not_bind_the_successor() -> an
     Ok(())
 }
 
+/// The second pod's memory is behind, its write is refused for that, and it dies before it hears so.
+/// What it has recorded is the past of a change that was never made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_past_whose_write_was_refused_does_not_bind_the_successor() -> anyhow::Result<()> {
+    let Stage { mut world, api, mut watcher } = stage("undo_stale").await?;
+    let deaf = Rule::new(Select::All, Direction::ToClient, Fault::BlackHole);
+    world.kube_proxies[1].set_rules([deaf]);
+    relabel(&world, "newer")?;
+    let task = api.submit(&label_task(&[NODE.into()], KEY, "new")).await?;
+    watcher.subscribe(task).await?;
+    let refused = async {
+        let is_refused = |r: &knm_tests::kube_sim::RequestRecord| {
+            r.verb == Verb::Patch && r.user.starts_with("pod-") && r.status == 409
+        };
+        while !world.sim.requests().iter().any(is_refused) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, refused).await.context("no write was refused")?;
+    let row = world.lease(task).await?;
+    world.pods[1].api.kill().await?;
+    let stale = Some(json!({KEY: "old"}));
+    assert_eq!(undo(&world, task).await?.0, stale, "memory was not behind: nothing is tested");
+    world.until_taken_over(task, &row, TAKEOVER).await?;
+    watcher.until_all_complete(SOON).await?;
+    let rows = world.check_final(&watcher, task).await?;
+    assert_eq!(rows.status, TaskStatus::Completed);
+    let expected = (Some(json!({KEY: "newer"})), Some(json!({KEY: "new"})));
+    assert_eq!(undo(&world, task).await?, expected);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_may_have_been_made_is_not_called_cancelled() -> anyhow::Result<()> {
     let mut stage = stage("undo_cancel").await?;
