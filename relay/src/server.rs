@@ -1,5 +1,6 @@
 //! The relay's HTTP port: one path, which becomes a WebSocket for whoever may have one.
 
+mod doorkeeper;
 mod metrics;
 mod origin;
 mod problem;
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::metrics::ServerMetrics;
 
+use self::doorkeeper::{Away, Doorkeeper};
 use self::origin::Origins;
 use self::problem::Problem;
 use self::upgrade::Handshake;
@@ -45,7 +47,7 @@ const TOLD: usize = 256;
 /// The server and what its connections need.
 #[derive(Debug)]
 pub struct Server {
-    db: Db,
+    doorkeeper: Doorkeeper,
     hub: HubHandle,
     origins: Origins,
     greeting: Greeting,
@@ -70,7 +72,7 @@ impl Server {
         sessions: session::Context,
     ) -> Self {
         Self {
-            db,
+            doorkeeper: Doorkeeper::new(db),
             origins: Origins::new(config),
             greeting: Greeting::new(pod),
             max_connections: config.relay.max_connections as usize,
@@ -165,10 +167,9 @@ impl Server {
                 .with_detail("send the session cookie, or a token as Authorization: Bearer")
         };
         let token = Token::from_headers(headers).ok_or_else(unknown)?;
-        match self.db.identify(&token).await {
+        match self.doorkeeper.identify(&token).await {
             Ok(identity) => identity.ok_or_else(unknown),
-            Err(error) => {
-                tracing::debug!(%error, "cannot check a session");
+            Err(Away) => {
                 Err(Problem::unavailable("the database is away, so nobody can be identified"))
             }
         }

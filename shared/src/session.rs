@@ -3,11 +3,13 @@
 //! Tokens are opaque random values; the database knows only their SHA-256. They travel in the cookie
 //! [`COOKIE`] or as `Authorization: Bearer`, never in a URL.
 
+use std::collections::HashMap;
+
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE as COOKIE_HEADER};
 use sha2::{Digest, Sha256};
-use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
+use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 use crate::ids::UserId;
@@ -127,14 +129,34 @@ pub async fn lookup(
           AND s.expires_at > now() AND u.disabled_at IS NULL";
     let hash = token.hash();
     let row = client.query_typed_opt(SQL, &[(&hash, Type::BYTEA)]).await?;
-    Ok(row.and_then(|row| {
-        Some(Identity {
-            session: row.get(0),
-            user: UserId(row.get(1)),
-            username: row.get(2),
-            role: Role::from_word(row.get(3))?.min(Role::from_word(row.get(4))?),
-        })
-    }))
+    Ok(row.and_then(|row| identity(&row)))
+}
+
+/// [`lookup`] of many tokens by their [`Token::hash`], in one question. What is missing from the answer
+/// is not good.
+///
+/// # Errors
+/// When the database does not answer; the caller must refuse then.
+pub async fn lookup_all(
+    client: &impl GenericClient,
+    hashes: &[Vec<u8>],
+) -> Result<HashMap<Vec<u8>, Identity>, tokio_postgres::Error> {
+    const SQL: &str = "
+        SELECT s.id, u.id, u.username, u.role, coalesce(s.role, u.role), s.token_hash
+        FROM sessions s JOIN users u ON u.id = s.user_id
+        WHERE s.token_hash = ANY($1)
+          AND s.expires_at > now() AND u.disabled_at IS NULL";
+    let rows = client.query_typed(SQL, &[(&hashes, Type::BYTEA_ARRAY)]).await?;
+    Ok(rows.iter().filter_map(|row| Some((row.get(5), identity(row)?))).collect())
+}
+
+fn identity(row: &Row) -> Option<Identity> {
+    Some(Identity {
+        session: row.get(0),
+        user: UserId(row.get(1)),
+        username: row.get(2),
+        role: Role::from_word(row.get(3))?.min(Role::from_word(row.get(4))?),
+    })
 }
 
 #[cfg(test)]

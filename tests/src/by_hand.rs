@@ -3,6 +3,8 @@
 //! It writes what the api's writer would write, with or without the notification. No api may run on
 //! the same database: it would claim the tasks.
 
+mod flush;
+
 use anyhow::Context as _;
 use knm_shared::ids::{Seq, TaskId, UserId};
 use knm_shared::notification::{CHANNEL, ItemChange, Notification};
@@ -10,6 +12,8 @@ use knm_shared::session::Token;
 use knm_shared::status::{Counts, ItemStatus, TaskStatus};
 use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
+
+pub use flush::Flush;
 
 /// A user with a session.
 #[derive(Debug, Clone)]

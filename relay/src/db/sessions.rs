@@ -1,21 +1,24 @@
 //! Who is behind a token, and whose session has ended since.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use knm_shared::session::{self, Identity, Token};
+use knm_shared::session::{self, Identity};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::{Db, DbError, settle, timely};
 
 impl Db {
-    /// The identity behind a token, if it is good.
+    /// The identities behind tokens, by their hashes; only of those that are good.
     ///
     /// # Errors
     /// When there is no answer: the caller refuses then.
-    pub async fn identify(&self, token: &Token) -> Result<Option<Identity>, DbError> {
+    pub async fn identify_all(
+        &self,
+        hashes: &[Vec<u8>],
+    ) -> Result<HashMap<Vec<u8>, Identity>, DbError> {
         let client = self.client().await?;
-        let result = timely(session::lookup(&**client, token)).await;
+        let result = timely(session::lookup_all(&**client, hashes)).await;
         settle(client, result)
     }
 

@@ -20,8 +20,11 @@ use crate::complaint::Cause;
 use crate::hub::{ConnId, Frame, HubHandle, Next, encode};
 use crate::protocol::{CloseReason, ErrorCode, ServerMessage};
 
-/// A client that takes nothing, or says nothing although it is pinged, for so long is gone.
+/// A client that takes nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So is one that says nothing for so long: it has left a ping without an answer for [`PATIENCE`].
+/// Whoever reads nothing answers nothing either, and a minute of that is forgiven.
+const SILENCE: Duration = PATIENCE.saturating_add(PING_INTERVAL);
 /// Frames gather up to here before the socket gets them.
 const BATCH: usize = 64 * 1024;
 /// Answers that may wait for the socket; until it takes them, the client is not listened to.
@@ -152,8 +155,8 @@ impl Connection {
         {
             *stall = Stall { since: Instant::now(), written };
         }
-        let since = self.unflushed.map_or(heard, |stall| stall.since.min(heard));
-        since + PATIENCE
+        let silent = heard + SILENCE;
+        self.unflushed.map_or(silent, |stall| silent.min(stall.since + PATIENCE))
     }
 
     /// Gathers what the hub has, up to a batch.

@@ -7,6 +7,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -137,6 +138,17 @@ impl Connection {
             }
         }
         Ok(Message::Closed(None))
+    }
+
+    /// The next message as it came; `None` at the end. For those who measure rather than check.
+    pub async fn next_text(&mut self) -> Option<Utf8Bytes> {
+        loop {
+            match self.stream.next().await? {
+                Ok(WsMessage::Text(text)) => return Some(text),
+                Ok(WsMessage::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
     }
 
     /// Says goodbye and waits for the server's.

@@ -1,0 +1,72 @@
+//! Memory: the relay alone, with idle sockets, and with a quiet task followed on each of them.
+
+use std::time::Duration;
+
+use knm_tests::stage::Stage;
+use knm_tests::ws::Connection;
+use knm_tests::ws::frame::ClientFrame;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::Verdict;
+use crate::rig::{PATIENCE, resident, stage};
+
+/// Figures to reach, in KiB.
+const RELAY: u64 = 15 * 1024;
+const SOCKET: f64 = 20.0;
+/// Connecting at a time.
+const AT_ONCE: usize = 200;
+
+pub(crate) async fn run(sockets: usize) -> anyhow::Result<Verdict> {
+    println!("relay-idle: {sockets} sockets");
+    let stage = stage("idle").await?;
+    sleep(Duration::from_secs(2)).await;
+    let alone = resident(stage.relay(0))?;
+    println!("  idle relay                      {alone:>8} KiB (to reach: {RELAY})");
+    let mut clients = Vec::new();
+    while clients.len() < sockets {
+        let mut coming = JoinSet::new();
+        for _ in 0..AT_ONCE.min(sockets - clients.len()) {
+            let (address, token) = (stage.relay(0).address(), stage.token().to_owned());
+            coming.spawn(async move { Connection::open(&address, Some(&token)).await });
+        }
+        while let Some(come) = coming.join_next().await {
+            clients.push(come??);
+        }
+    }
+    until_connected(&stage, sockets).await?;
+    sleep(Duration::from_secs(2)).await;
+    let full = resident(stage.relay(0))?;
+    let each = |now: u64| now.saturating_sub(alone) as f64 / sockets as f64;
+    println!(
+        "  with idle sockets               {full:>8} KiB: {:.1} KiB each (to reach: {SOCKET})",
+        each(full)
+    );
+    let task = stage.task(10).await?;
+    for client in &mut clients {
+        client.send(&ClientFrame::Subscribe { task_id: task.id(), cursor: None }).await?;
+        while client.next_text().await.is_some_and(|t| !t.contains("\"type\":\"snapshot\"")) {}
+    }
+    let following = resident(stage.relay(0))?;
+    println!(
+        "  each following a quiet task     {following:>8} KiB: {:.1} KiB each",
+        each(following)
+    );
+    let reached = alone <= RELAY && each(full) <= SOCKET;
+    drop(clients);
+    until_connected(&stage, 0).await?;
+    println!("  after all have left             {:>8} KiB", resident(stage.relay(0))?);
+    stage.stop().await?;
+    Ok(Verdict::of(reached))
+}
+
+async fn until_connected(stage: &Stage, wanted: usize) -> anyhow::Result<()> {
+    let connected = async {
+        let name = "knm_relay_websocket_connections";
+        while stage.relay(0).metric(name).await? != wanted as f64 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, connected).await?
+}

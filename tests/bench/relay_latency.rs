@@ -1,0 +1,49 @@
+//! From the writing statement to the frame in the socket, by the relay's histogram, and to the frame in
+//! the client's hands, by the clients' clocks.
+
+use std::time::Duration;
+
+use knm_tests::ws::Latencies;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::Verdict;
+use crate::rig::{Histogram, Writer, client, measure, ms, stage};
+
+pub(crate) const DELIVERY: &str = "knm_relay_delivery_latency_seconds";
+/// Figures to reach, in milliseconds.
+const P50: f64 = 1.0;
+const P99: f64 = 5.0;
+
+pub(crate) async fn run(sockets: usize, rate: u32, time: Duration) -> anyhow::Result<Verdict> {
+    println!("relay-latency: {sockets} sockets on one task, {rate} changes/s for {time:?}");
+    let stage = stage("latency").await?;
+    let mut writer = Writer::known(&stage).await?;
+    let mut clients = JoinSet::new();
+    for _ in 0..sockets {
+        let connection = client(&stage, &writer.task).await?;
+        clients.spawn(measure(connection, CancellationToken::new()));
+    }
+    writer.steps(rate, Duration::from_secs(1)).await?;
+    let before = Histogram::of(stage.relay(0), DELIVERY).await?;
+    let steps = writer.steps(rate, time).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let after = Histogram::of(stage.relay(0), DELIVERY).await?;
+    let written = after.since(&before);
+    stage.stop().await?;
+    let mut received = Latencies::default();
+    while let Some(measured) = clients.join_next().await {
+        received.extend(&measured??);
+    }
+    let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|q| written.quantile(q));
+    println!(
+        "  {:.0} changes/s, {} frames written",
+        f64::from(steps) / time.as_secs_f64(),
+        written.count()
+    );
+    println!("  publish → written (relay)       p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms");
+    println!("                                  to reach: p50 {P50} ms, p99 {P99} ms");
+    let [c50, c95, c99] = [50, 95, 99].map(|p| ms(&received, p));
+    println!("  publish → received (clients)    p50 {c50:.2} ms, p95 {c95:.2} ms, p99 {c99:.2} ms");
+    Ok(Verdict::of(p50 <= P50 && p99 <= P99))
+}
