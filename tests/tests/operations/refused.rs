@@ -74,6 +74,41 @@ async fn wrong_parameters_and_options_are_refused_by_name() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_for_drains_is_refused_for_every_other_action() -> anyhow::Result<()> {
+    let world = World::new("drain_only").nodes(1).start().await?;
+    let api = world.sign_in(0).await?;
+    let keys = || json!({"set": {"example.com/a": "1"}});
+    let taint = json!({"set": [{"key": "k", "effect": "NoSchedule"}]});
+    for (action, params) in [
+        ("label", keys()),
+        ("annotate", keys()),
+        ("taint", taint),
+        ("cordon", json!({})),
+        ("uncordon", json!({})),
+    ] {
+        for (option, value) in [
+            ("max_unavailable", json!(1)),
+            ("waves", json!({"size": 1})),
+            ("uncordon_on_failure", json!(true)),
+        ] {
+            let body = body(action, params.clone(), json!({option: value}));
+            let problem = api.post("/api/v1/tasks", &body).await?.problem()?;
+            assert_eq!(problem.status, 422, "{body}: {problem:?}");
+            let field = format!("options.{option}");
+            assert!(problem.errors.iter().any(|e| e.field == field), "{body}: {problem:?}");
+        }
+    }
+    // Parameters of drains, too.
+    for param in ["ignore_daemonsets", "force", "disable_eviction", "timeout_seconds"] {
+        let body = body("cordon", json!({param: true}), json!({}));
+        let problem = api.post("/api/v1/tasks", &body).await?.problem()?;
+        assert_eq!(problem.errors[0].field, format!("params.{param}"), "{problem:?}");
+    }
+    assert_eq!(world.stored_tasks().await?, 0);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_names_are_too_many() -> anyhow::Result<()> {
     let world = World::new("too_many").nodes(1).start().await?;
     let api = world.sign_in(0).await?;
