@@ -32,7 +32,7 @@ const zh: Messages = {
   nodes: {
     search: '名称、IP 或标签', selector: '标签选择器，同 kubectl -l', ready: '就绪', notReady: '未就绪', schedulable: '可调度',
     cordoned: '已禁止调度', tainted: '有污点', role: '角色', taint: '污点', columns: '列', clear: '清除筛选',
-    col: { name: '名称', status: '状态', roles: '角色', taints: '污点', labels: '标签', version: '版本', ip: '内部 IP', age: '运行时长' },
+    col: { name: '名称', status: '状态', roles: '角色', taints: '污点', labels: '标签', version: '版本', ip: '内部 IP', age: '时长' },
     shown: '{shown} / {total}', selected: '已选 {selected} / {total}', hidden: '其中 {count} 个被筛选隐藏',
     selectMatching: '选择全部 {count} 个匹配节点', unselect: '清除选择', selectAll: '选择全部匹配节点', select: '选择 {name}',
     empty: '没有匹配的节点', emptyHint: '请放宽搜索或选择器条件。', none: '集群中没有节点。',

@@ -7,7 +7,7 @@ const WIDTHS: Record<Column, string> = {
 
 /** The columns as a grid: the box and the name come first, always. */
 export function template(columns: readonly Column[]): string {
-  return ['32px', 'minmax(130px, 240px)', ...columns.map((column) => WIDTHS[column])].join(' ')
+  return ['32px', 'minmax(120px, 200px)', ...columns.map((column) => WIDTHS[column])].join(' ')
 }
 
 export function columnsFrom(text: unknown): Column[] {
