@@ -49,8 +49,8 @@ export default {
   },
   action: {
     label: 'Label', annotate: 'Annotate', taint: 'Taint', cordon: 'Cordon', uncordon: 'Uncordon', drain: 'Drain', retry: 'Retry', revert: 'Revert', restore: 'Restore',
-    labelN: 'Label {n} nodes', annotateN: 'Annotate {n} nodes', taintN: 'Taint {n} nodes', cordonN: 'Cordon {n} nodes',
-    uncordonN: 'Uncordon {n} nodes', drainN: 'Drain {n} nodes', restoreN: 'Restore {n} nodes',
+    labelN: 'Label {n} node | Label {n} nodes', annotateN: 'Annotate {n} node | Annotate {n} nodes', taintN: 'Taint {n} node | Taint {n} nodes', cordonN: 'Cordon {n} node | Cordon {n} nodes',
+    uncordonN: 'Uncordon {n} node | Uncordon {n} nodes', drainN: 'Drain {n} node | Drain {n} nodes', restoreN: 'Restore {n} node | Restore {n} nodes',
     needs: 'needs the role {role}',
   },
   op: {

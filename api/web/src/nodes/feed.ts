@@ -21,7 +21,8 @@ interface Snapshot {
 }
 
 const READ_EVERY = 10
-const STREAM_AGAIN = 60_000
+const STREAM_AGAIN = 10_000
+const STREAM_FIRST = 1500
 const SHOW_EVERY = 150
 
 export class NodeFeed {
@@ -40,7 +41,8 @@ export class NodeFeed {
 
   start(): void {
     this.openStream()
-    void this.read()
+    // A stream that answers makes reading needless.
+    this.reading = setTimeout(() => void this.read(), STREAM_FIRST)
   }
 
   stop(): void {
@@ -63,8 +65,8 @@ export class NodeFeed {
       if (stream.readyState === EventSource.CLOSED) {
         this.again = setTimeout(() => this.openStream(), STREAM_AGAIN)
         this.stream = null
-      }
-      if (this.reading === undefined) void this.read()
+        void this.read()
+      } else if (this.reading === undefined) void this.read()
     }
   }
 

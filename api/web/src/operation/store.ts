@@ -8,6 +8,7 @@ import type { Preview, Task } from '@/api/types'
 import { useNodes } from '@/nodes/store'
 import { useProgress } from '@/progress/store'
 import { headOf } from '@/progress/reader'
+import { useSession } from '@/session'
 import { complete, newDraft, placeOf, submission, type Action, type Draft } from './draft'
 
 /** Long enough for a word to be finished. */
@@ -64,6 +65,11 @@ export const useOperation = defineStore('operation', () => {
     checking.value = true
     timer = setTimeout(() => void look(), CHECK_AFTER)
   }, { deep: true })
+
+  // What was refused because nobody was signed in is asked again.
+  watch(() => useSession().live, (live) => {
+    if (live && draft.value && complete(draft.value)) void look()
+  })
 
   async function look(): Promise<void> {
     if (!draft.value) return

@@ -11,7 +11,7 @@ export async function measure(out) {
   try {
     const page = context.pages()[0] ?? (await context.newPage())
     const [pod] = demo.pods
-    const complaints = watch(page, pod.url, (text) => text.includes('401'))
+    const complaints = watch(page, pod.url, (text) => /status of (401|503)/.test(text))
     await signIn(page, pod.url, 'admin', PASSWORD)
     await page.getByText('5000 of 5000').waitFor({ timeout: 60_000 })
     const result = await page.evaluate(async () => {

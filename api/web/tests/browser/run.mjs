@@ -46,15 +46,15 @@ const labelled = async (key) => {
 
 const steps = {
   async 'a wrong password is refused, the right one opens the door'() {
+    const loaded = []
+    page.on('response', (response) => loaded.push(response))
     await page.goto(a.url)
     await page.locator('input[name=username]').fill('admin')
     await page.locator('input[name=password]').fill('wrong')
     await page.locator('button[type=submit]').click()
     await page.locator('[role=alert]').waitFor()
-    const loaded = []
-    page.on('response', (response) => loaded.push(response))
     await signIn(page, a.url, 'admin', PASSWORD)
-    const sizes = await Promise.all(loaded.filter((r) => !r.url().includes('/api/')).map((r) => r.request().sizes().then((s) => s.responseBodySize).catch(() => 0)))
+    const sizes = await Promise.all(loaded.filter((r) => !r.url().includes('/api/')).map((r) => r.request().sizes().then((s) => Math.max(0, s.responseBodySize)).catch(() => 0)))
     page.removeAllListeners('response')
     const total = sizes.reduce((sum, size) => sum + size, 0)
     console.log(`    first load: ${Math.round(total / 1024)} KB as sent`)
@@ -118,6 +118,8 @@ const steps = {
     await sim(demo, 'POST', '/sim/budgets', { name: 'held', namespace: 'browser', labels: { app: 'held' }, min_available: 2 })
     await select(20, 20)
     await begin('Drain')
+    await drawer.getByLabel('Delete emptyDir data').click()
+    await drawer.getByText(/1 will change/).waitFor()
     await drawer.getByRole('button', { name: 'Preview', exact: true }).click()
     await drawer.getByText('browser/held: allows 0 now').waitFor()
     const go = drawer.getByRole('button', { name: 'Start', exact: true })
