@@ -9,3 +9,4 @@ mod problems;
 mod support;
 mod tasks;
 mod tunnel;
+mod ui;
