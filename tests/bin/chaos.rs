@@ -38,6 +38,10 @@ struct Args {
     #[arg(long, default_value_t = 6)]
     clients: usize,
 
+    /// Slow, stuck, flooding and storming clients at every moment
+    #[arg(long, default_value_t = 2)]
+    rowdies: usize,
+
     /// Faults of different kinds at the same time: more than is promised
     #[arg(long)]
     overlap: bool,
@@ -66,6 +70,7 @@ async fn main() -> ExitCode {
         nodes: args.nodes,
         pods: args.pods,
         clients: args.clients,
+        rowdies: args.rowdies,
         overlap: args.overlap,
         keep: args.keep,
         verbose: true,

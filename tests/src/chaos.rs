@@ -4,6 +4,7 @@
 //! plan (seed) ─▶ inflict ─▶ stage: PostgreSQL, a simulated cluster, pods, a proxy on every connection
 //!                             ▲ slots: a task under way in each, checked closely when it has ended
 //!                             ▲ clients: every frame checked, reconnecting, changing their minds
+//!                             ▲ rowdies: slow, stuck, flooding and storming clients beside them
 //! ```
 //!
 //! What holds for any single fault at a time is what the product promises; the plan therefore keeps a
@@ -32,6 +33,7 @@ mod inflict;
 mod load;
 mod plan;
 mod report;
+mod rowdy;
 mod stage;
 mod tally;
 mod verdict;
@@ -42,6 +44,7 @@ pub use report::Report;
 
 use client::Client;
 use load::{Board, Slot};
+use rowdy::Rowdy;
 use stage::Stage;
 use tally::Tally;
 use verdict::Verdict;
@@ -61,6 +64,8 @@ pub struct Options {
     pub pods: usize,
     /// Clients at every moment.
     pub clients: usize,
+    /// Slow, stuck, flooding and storming clients at every moment.
+    pub rowdies: usize,
     /// Faults of different kinds at the same time.
     pub overlap: bool,
     /// Keeps the folder of logs of a good run too.
@@ -78,6 +83,7 @@ impl Default for Options {
             nodes: 200,
             pods: 2,
             clients: 6,
+            rowdies: 2,
             overlap: false,
             keep: false,
             verbose: false,
@@ -160,6 +166,7 @@ impl Run {
         figures.spawn(Arc::clone(&self).watch_figures());
         let mut slots = self.slots();
         let mut clients = self.clients();
+        let mut rowdies = self.rowdies();
         let mut lanes = JoinSet::new();
         for lane in plan.lanes {
             lanes.spawn(Arc::clone(&self).suffer(lane));
@@ -177,11 +184,13 @@ impl Run {
                 self.say("all tasks have ended");
                 self.calm.cancel();
                 while clients.join_next().await.is_some() {}
+                while rowdies.join_next().await.is_some() {}
             } => {}
         }
         lanes.shutdown().await;
         slots.shutdown().await;
         clients.shutdown().await;
+        rowdies.shutdown().await;
         figures.shutdown().await;
     }
 
@@ -234,6 +243,24 @@ impl Run {
             });
         }
         clients
+    }
+
+    /// Those that the clients must not notice.
+    fn rowdies(self: &Arc<Self>) -> JoinSet<()> {
+        let mut rowdies = JoinSet::new();
+        for number in 0..self.options.rowdies {
+            let rowdy = Rowdy {
+                seed: self.options.seed ^ (0x0BAD_0000 + number as u64),
+                stage: Arc::clone(&self.stage),
+                token: self.token.clone(),
+                board: Arc::clone(&self.board),
+                tally: Arc::clone(&self.tally),
+                calm: self.calm.clone(),
+            };
+            let verdict = Arc::clone(&self.verdict);
+            rowdies.spawn(async move { verdict.check("rowdy", rowdy.run().await) });
+        }
+        rowdies
     }
 
     async fn watch_figures(self: Arc<Self>) {

@@ -61,10 +61,20 @@ impl Report {
                 (node.clone(), [writes, &expected].map(|m| m.get(node).copied().unwrap_or(0)))
             })
             .filter(|(_, [is, must])| is != must);
-        let mut others: Vec<_> =
-            ["connections", "frames", "snapshots", "resumes", "submissions repeated"]
-                .map(|what| (what, tally.sum(what)))
-                .into();
+        let mut others: Vec<_> = [
+            "connections",
+            "frames",
+            "snapshots",
+            "resumes",
+            "submissions repeated",
+            "slow clients",
+            "subscriptions of slow clients",
+            "stuck clients",
+            "floods closed",
+            "greeted in storms",
+        ]
+        .map(|what| (what, tally.sum(what)))
+        .into();
         others.push(("requests to Kubernetes", summary.requests));
         others.push(("of these disturbed", summary.faulted));
         others.extend(tally.counters());

@@ -112,7 +112,11 @@ impl Stage {
         pod_options.relay_database = Some(Address::from(relay_database.address()));
         pod_options.folder = Some(folder);
         // Every task a slot: what waits for one is no subject of faults.
-        pod_options.config = json!({"executor": {"max_concurrent_tasks": 200}});
+        pod_options.config = json!({
+            "executor": {"max_concurrent_tasks": 200},
+            // All clients are one user's.
+            "relay": {"max_connections_per_user": 2_000},
+        });
         let mut pod = Pod::prepare(&self.database, &pod_options)?;
         let clients = Proxy::start(pod.relay.address()).await?;
         pod.start().await?;

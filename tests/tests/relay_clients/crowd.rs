@@ -72,9 +72,9 @@ async fn alone_a_thousand_clients_come_back_at_once_and_lose_nothing() -> anyhow
     while let Some(come) = coming.join_next().await {
         watchers.push(come??);
     }
-    // What a thousand cursors lack is one read; another follows if the first was on its way.
+    // One read serves all who wait; others follow for those who came while it was on its way.
     let reads = stage.relay(0).metric("knm_relay_read_seconds_count").await?;
-    assert!(reads <= 10.0, "{reads} reads");
+    assert!(reads <= CROWD as f64 / 10.0, "{reads} reads");
     task.finish(&mut db, Tell::Whole).await?;
     for watcher in &mut watchers {
         watcher.until_all_complete(SOON).await?;
