@@ -118,7 +118,7 @@ const steps = {
     await sim(demo, 'POST', '/sim/budgets', { name: 'held', namespace: 'browser', labels: { app: 'held' }, min_available: 2 })
     await select(20, 20)
     await begin('Drain')
-    await drawer.getByLabel('Delete emptyDir data').click()
+    await drawer.locator('.el-switch', { has: page.getByLabel('Delete emptyDir data') }).click()
     await drawer.getByText(/1 will change/).waitFor()
     await drawer.getByRole('button', { name: 'Preview', exact: true }).click()
     await drawer.getByText('browser/held: allows 0 now').waitFor()
