@@ -198,7 +198,7 @@ mod tests {
                 .collect();
             let mut expected = have.clone();
             expected.extend(set.clone());
-            expected.retain(|(k, e), _| !remove.get(k).is_some_and(|r| r.as_ref().is_none_or(|r| r == e)));
+            expected.retain(|(k, e), _| remove.get(k).is_none_or(|r| r.as_ref().is_some_and(|r| r != e)));
             let set: Vec<_> = set.iter().map(|((k, e), v)| (k.as_str(), e.as_str(), v.as_str())).collect();
             let remove: Vec<_> = remove.iter().map(|(k, e)| (k.as_str(), e.as_deref())).collect();
             let params = params(&set, &remove, true);

@@ -207,6 +207,8 @@ pub(crate) fn new_task(n: usize) -> NewTask {
         reason: String::new(),
         nodes: (0..n).map(|i| format!("node-{i:04}")).collect(),
         uids: (0..n).map(|i| format!("uid-{i}")).collect(),
+        undo: Vec::new(),
+        parent: None,
         idempotency: None,
     }
 }
