@@ -83,7 +83,7 @@ async fn what_is_no_request_at_all_is_refused() -> anyhow::Result<()> {
     for broken in ["", "{", "[]", "null", "\"x\"", "{\"action\":\"label\"}}", "\u{0}"] {
         refused(&api, broken).await?;
     }
-    let large = with("/reason", json!("x".repeat(1_100_000)));
+    let large = with("/reason", json!("x".repeat(4_300_000)));
     let problem = refused(&api, large.to_string()).await?;
     assert_eq!(problem.status, 413, "{problem:?}");
     let untyped = api.send(Method::POST, "/api/v1/tasks", &[], good().to_string()).await?;

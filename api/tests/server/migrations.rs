@@ -47,6 +47,7 @@ async fn a_second_run_finds_nothing_to_do() {
     assert_eq!(second, Report { applied: Vec::new(), ..first });
     let ours = [
         "node_drains",
+        "node_tasks",
         "progress_items",
         "progress_tasks",
         "refinery_schema_history",
