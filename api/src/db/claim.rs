@@ -88,6 +88,14 @@ pub struct Item {
     pub undo: Option<Undo>,
 }
 
+impl Item {
+    /// Whether a former holder may have changed the node: it has recorded what was there before.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.before.as_ref().is_some_and(Value::is_object)
+    }
+}
+
 /// Unfinished tasks that the poll looks at besides the held ones, oldest first.
 const POLL_LIMIT: i64 = 500;
 

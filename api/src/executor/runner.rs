@@ -66,7 +66,7 @@ struct Left {
 impl Left {
     /// Not touched under this claim; but perhaps by a former holder.
     fn untouched(item: &Item, action: &Action) -> Self {
-        let begun = item.before.as_ref().is_some_and(serde_json::Value::is_object);
+        let begun = item.has_begun();
         let doubt = if action.is_drain() {
             "its drain had begun: it may be cordoned, and pods may be gone"
         } else {
@@ -161,11 +161,11 @@ impl Runner {
             calls: Semaphore::new(calls),
             action,
             options,
-            author: Author {
-                username: self.claimed.username.clone(),
-                reason: self.claimed.reason.clone(),
-                at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            },
+            author: Author::new(
+                self.claimed.username.clone(),
+                self.claimed.reason.clone(),
+                Timestamp::now(),
+            ),
             turns: Turns {
                 pool: inner.pool.clone(),
                 cluster: self.claimed.cluster.clone(),
@@ -327,7 +327,7 @@ impl Runner {
     async fn give_up(self, items: Vec<Item>, why: String) {
         let progress = &self.executor.inner.progress;
         for item in items.into_iter().filter(|i| !i.status.is_terminal()) {
-            let begun = item.before.as_ref().is_some_and(serde_json::Value::is_object);
+            let begun = item.has_begun();
             let doubt = if begun { "; the change may have been made" } else { "" };
             let failed = ItemUpdate {
                 status: Some(ItemStatus::Failed),

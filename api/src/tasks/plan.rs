@@ -1,5 +1,6 @@
 //! What an action comes to on one node: nothing, a refusal, or a change. Pure: no clock, no network.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 /// What has to be done on one node.
@@ -46,4 +47,12 @@ pub struct Author {
     pub reason: String,
     /// When work on the node began, RFC 3339.
     pub at: String,
+}
+
+impl Author {
+    /// Somebody who acts at that moment.
+    #[must_use]
+    pub fn new(username: String, reason: String, at: Timestamp) -> Self {
+        Self { username, reason, at: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() }
+    }
 }

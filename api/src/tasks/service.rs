@@ -75,11 +75,7 @@ impl Service {
         let (action, options) = check(&body, limits)?;
         let cluster = self.cluster(body.cluster.as_deref())?;
         let nodes = targets(&cluster, &body.nodes, limits)?;
-        let author = Author {
-            username: identity.username.clone(),
-            reason: body.reason,
-            at: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        };
+        let author = Author::new(identity.username.clone(), body.reason, Timestamp::now());
         let (pods, terms) = self.pods(&cluster);
         let preview = Preview { cluster: &cluster, action: &action, author: &author, pods, terms };
         Ok(preview.view(&options, &nodes, identity.role).await)
