@@ -33,7 +33,9 @@ use crate::progress::{Claim, End, ItemUpdate};
 use crate::tasks::{Action, Author, Options};
 
 /// Claims in a row without a finished item after which a task counts as one that kills its holders.
-const MAX_ATTEMPTS: i32 = 3;
+/// High enough that faults which only happen to fall on the same task do not condemn it: with one every
+/// ten seconds, three in a row were seen.
+const MAX_ATTEMPTS: i32 = 5;
 
 /// Nodes that are prepared (their `before` made durable) while others occupy the calls: keeps the
 /// calls busy during a commit.

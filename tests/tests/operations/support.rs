@@ -120,7 +120,7 @@ pub(crate) async fn steer(api: &Api, id: TaskId, what: &str) -> anyhow::Result<(
     Ok(())
 }
 
-/// Waits until the pod's memory of a node is as wanted.
+/// Waits until the pod's memory of a node is as wanted. A pod that has just started has none yet.
 pub(crate) async fn until_seen(
     api: &Api,
     node: &str,
@@ -128,7 +128,11 @@ pub(crate) async fn until_seen(
 ) -> anyhow::Result<()> {
     let seen = async {
         loop {
-            let page = api.get("/api/v1/clusters/default/nodes?limit=500").await?.ok()?;
+            let page = api.get("/api/v1/clusters/default/nodes?limit=500").await?;
+            let page = match page.status {
+                http::StatusCode::SERVICE_UNAVAILABLE => Value::Null,
+                _ => page.ok()?,
+            };
             let nodes = page["nodes"].as_array().cloned().unwrap_or_default();
             if nodes.iter().any(|n| n["name"] == node && wanted(n)) {
                 return anyhow::Ok(());
