@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hyper::body::Bytes;
 use knm_shared::admin::{self, Admin, Readiness};
-use knm_shared::config::{Config, Loaded};
+use knm_shared::config::{Config, Loaded, env};
 use knm_shared::http::Limits;
 use knm_shared::pg::{App, Pool};
 use knm_shared::phrases;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::auth::{Auth, Passwords};
-use crate::clusters::{self, Cluster, Clusters};
+use crate::clusters::{self, ClusterAdmin, Clusters};
 use crate::engine::Engine;
 use crate::http::client::Edge;
 use crate::relay_link::{self, tunnel::Tunnels};
@@ -57,27 +57,30 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let starting = readiness.latch("start");
     let relay_note = readiness.note("relay", "not asked yet");
     let pool = Pool::new(&config.database, App::Api, config.database.api_pool_size())?;
-    let cluster_client = k8s::client(&k8s::config(&config.kubernetes).await?)?;
+    let keys = clusters::Keyring::parse(&env::process(env::ENCRYPTION_KEY).unwrap_or_default())?;
+    let configured = clusters::open(
+        &config.kubernetes.cluster,
+        clusters::Source::Configuration,
+        &k8s::config(&config.kubernetes).await?,
+        &config.executor,
+    )?;
+    let limits = config.executor.clone();
+    let fleet = clusters::Registry::new(configured, pool.clone(), keys.clone(), limits);
+    let clusters = fleet.clusters();
+    let cluster_admin = ClusterAdmin::new(pool.clone(), keys, clusters.clone(), fleet.changed());
 
     let mut permanent = Permanent::new();
-    let cluster_name = &config.kubernetes.cluster;
-    let (nodes, watch) = clusters::watch(cluster_name, cluster_client.clone());
-    let clusters = Clusters::single(Cluster {
-        name: cluster_name.as_str().into(),
-        client: cluster_client,
-        nodes,
-    });
 
     let scraped = Scraped::register(&registry, &pool, &clusters)?;
     let metrics = Metrics::register(&registry)?;
-    let admin = Admin::new(registry, readiness.clone())
+    let admin_port = Admin::new(registry, readiness.clone())
         .before_scrape(move || scraped.refresh())
         .bind(config.api.admin_listen)
         .await?;
-    info!(address = %admin.local_addr(), "admin port open");
+    info!(address = %admin_port.local_addr(), "admin port open");
     let admin_stop = CancellationToken::new();
     let mut admin_task = JoinSet::new();
-    admin_task.spawn(admin.serve(admin_stop.clone()));
+    admin_task.spawn(admin_port.serve(admin_stop.clone()));
 
     // What the relay says of its listener stands in this log, too: after this process's own words on the
     // database, unless that has to be waited for.
@@ -101,7 +104,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     info!("{} {notify_type} notification", phrases::PROGRESS_ENABLED);
     tried.cancel();
 
-    permanent.spawn(watch);
+    permanent.spawn(fleet.run());
     permanent.spawn(retention::run(pool.clone(), config.progress.retention_days));
     let pool_stop = CancellationToken::new();
     let mut maintenance = JoinSet::new();
@@ -124,6 +127,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         auth: Auth::new(pool.clone(), config.auth.clone(), passwords),
         tasks: engine.service(),
         clusters,
+        cluster_admin,
         streams: streams.clone(),
         tunnels: tunnels.clone(),
         meta: meta(config),

@@ -1,8 +1,10 @@
 //! SQL: one module per table or question, and none anywhere else.
 
 pub mod claim;
+pub mod clusters;
 pub mod drains;
 pub mod flush;
+pub mod freezes;
 pub mod items;
 pub mod metrics;
 pub mod migrate;
@@ -10,3 +12,4 @@ pub mod retention;
 pub mod sessions;
 pub mod tasks;
 pub mod users;
+pub mod webhooks;

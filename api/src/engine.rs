@@ -1,9 +1,10 @@
-//! The task engine as one thing to start and to stop: claimer, runners and the progress writer.
+//! The task engine as one thing to start and to stop: claimer, runners, the progress writer, webhooks.
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use knm_shared::config::Config;
-use knm_shared::pg::{ConnectError, Pool};
+use knm_shared::pg::Pool;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::progress::writer::Writer;
 use crate::tasks::Service;
+use crate::webhook::{Allowed, Deliverer};
 
 /// How long a stopping process waits for nodes in flight and for the last flush. Below the 25 s that
 /// the whole container has.
@@ -25,6 +27,7 @@ pub struct Engine {
     service: Service,
     executor: Executor,
     claimer: JoinHandle<()>,
+    deliverer: JoinHandle<()>,
     writer: JoinHandle<()>,
     stop_writer: CancellationToken,
 }
@@ -33,14 +36,14 @@ impl Engine {
     /// Starts claiming, working and writing.
     ///
     /// # Errors
-    /// When the database's TLS settings cannot be used.
+    /// When the database's TLS settings or the addresses of webhooks cannot be used.
     pub fn start(
         config: &Config,
         pool: Pool,
         clusters: Clusters,
         metrics: Metrics,
         broken: CancellationToken,
-    ) -> Result<Self, ConnectError> {
+    ) -> anyhow::Result<Self> {
         let progress = Progress::default();
         let limits = config.executor.clone();
         let executor = Executor::new(
@@ -54,7 +57,11 @@ impl Engine {
         let writer = Writer::new(progress, executor.owner(), &config.database, metrics)?;
         let stop_writer = CancellationToken::new();
         let claimer = executor.claimer(&config.database)?;
-        let service = Service::new(pool, clusters, limits, executor.admission(), service_metrics);
+        let webhooks = Allowed::new(&config.webhook).context("webhook")?;
+        let (secret, results) = (config.webhook.secret.clone(), service_metrics.webhooks.clone());
+        let deliverer = Deliverer::new(pool.clone(), webhooks.clone(), secret, results);
+        let admission = executor.admission();
+        let service = Service::new(pool, clusters, limits, admission, webhooks, service_metrics);
         Ok(Self {
             service,
             claimer: permanent(
@@ -62,6 +69,9 @@ impl Engine {
                 broken.clone(),
                 async move { match claimer.run().await {} },
             ),
+            deliverer: permanent("webhooks", broken.clone(), async move {
+                match deliverer.run().await {}
+            }),
             writer: permanent("progress writer", broken, writer.run(stop_writer.clone())),
             executor,
             stop_writer,
@@ -92,6 +102,8 @@ impl Engine {
             ),
         }
         self.claimer.abort();
+        // What it was about to send is due again in half a minute, from whoever is there.
+        self.deliverer.abort();
     }
 }
 

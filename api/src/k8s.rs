@@ -14,12 +14,14 @@ use tower::ServiceBuilder;
 
 mod calls;
 mod fence;
+mod gate;
 mod nodes;
 mod outcome;
 mod pods;
 
 pub use calls::Terms;
 pub use fence::Fenced;
+pub use gate::{Gate, Pass};
 pub use nodes::Nodes;
 pub use outcome::{CallError, Refusal};
 pub use pods::{Leaving, Pods, Right};

@@ -22,6 +22,7 @@ pub mod relay_link;
 pub mod retention;
 pub mod routes;
 pub mod tasks;
+pub mod webhook;
 
 /// Release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

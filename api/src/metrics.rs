@@ -11,6 +11,12 @@ pub struct Metrics {
     /// `knm_api_kube_requests_total{verb,code}`: calls to the Kubernetes API by HTTP status;
     /// `none` is no answer, `fenced` not sent because the lease had run out.
     pub kube_requests: IntCounterVec,
+    /// `knm_api_kube_backoffs_total`: times that a cluster was left alone by all tasks for a while,
+    /// because it answered 429 or 5xx, or not at all, several times in a row.
+    pub kube_backoffs: IntCounter,
+    /// `knm_api_webhooks_total{result}`: tries to tell somebody of a task's end: `delivered`, `failed` (to
+    /// be repeated) and `given_up`.
+    pub webhooks: IntCounterVec,
     /// `knm_api_items_total{action,result}`: nodes that reached a final state.
     pub items: IntCounterVec,
     /// `knm_api_item_duration_seconds{action}`: from the start of a node to its end.
@@ -63,6 +69,17 @@ impl Metrics {
                 "knm_api_kube_requests_total",
                 "Calls to the Kubernetes API by verb and answer",
                 &["verb", "code"],
+            )?,
+            kube_backoffs: counter(
+                r,
+                "knm_api_kube_backoffs_total",
+                "Times that all tasks left a cluster alone for a while, as it was overloaded or away",
+            )?,
+            webhooks: vec(
+                r,
+                "knm_api_webhooks_total",
+                "Tries to tell somebody of a task's end, by result",
+                &["result"],
             )?,
             items: vec(
                 r,

@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 
-use crate::routes::{auth, clusters, meta, nodes, progress, tasks};
+use crate::routes::{auth, clusters, freezes, meta, nodes, progress, tasks};
 use crate::tasks::{DrainParams, KeyParams, NoParams, RevertParams, TaintParams};
 
 #[derive(OpenApi)]
@@ -20,7 +20,9 @@ use crate::tasks::{DrainParams, KeyParams, NoParams, RevertParams, TaintParams};
         auth::login, auth::logout, auth::me,
         auth::list_tokens, auth::create_token, auth::delete_token,
         meta::meta, meta::openapi,
-        clusters::list, nodes::list, nodes::events::events, nodes::detail::detail,
+        clusters::list, clusters::get, clusters::add, clusters::replace, clusters::remove,
+        freezes::list, freezes::freeze, freezes::thaw,
+        nodes::list, nodes::events::events, nodes::detail::detail,
         tasks::submit, tasks::preview, tasks::list, tasks::get, tasks::items,
         tasks::cancel, tasks::pause, tasks::resume, tasks::retry, tasks::revert,
         progress::websocket,

@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod clusters;
 mod error;
+pub mod freezes;
 pub mod meta;
 pub mod nodes;
 pub mod progress;
@@ -17,7 +18,7 @@ use hyper::body::Bytes;
 use knm_shared::session::{Identity, Role, Token};
 
 use crate::auth::Auth;
-use crate::clusters::Clusters;
+use crate::clusters::{ClusterAdmin, Clusters};
 use crate::http::client::Edge;
 use crate::http::router::Gate;
 use crate::http::{Problem, Router};
@@ -34,6 +35,8 @@ pub struct Services {
     pub tasks: Service,
     /// Clusters and their nodes.
     pub clusters: Clusters,
+    /// Changes to them, and their freezes.
+    pub cluster_admin: ClusterAdmin,
     /// Event streams that are open.
     pub streams: nodes::EventStreams,
     /// The way to the relay.
@@ -74,8 +77,9 @@ impl Gate for State {
 /// Every route.
 #[must_use]
 pub fn router() -> Router<State> {
-    use Role::{Operator, Viewer};
-    let (get, post, delete) = (|| Method::GET, || Method::POST, || Method::DELETE);
+    use Role::{Admin, Operator, Viewer};
+    let (get, post, put, delete) =
+        (|| Method::GET, || Method::POST, || Method::PUT, || Method::DELETE);
     let ui = Router::new().public(get(), "/", ui::index);
     let ui = ui::PAGES.into_iter().fold(ui, |router, path| router.public(get(), path, ui::page));
     ui.public(get(), "/assets/{*file}", ui::file)
@@ -89,6 +93,13 @@ pub fn router() -> Router<State> {
         .signed_in(Viewer, post(), "/api/v1/auth/tokens", auth::create_token)
         .signed_in(Viewer, delete(), "/api/v1/auth/tokens/{id}", auth::delete_token)
         .signed_in(Viewer, get(), "/api/v1/clusters", clusters::list)
+        .signed_in(Admin, post(), "/api/v1/clusters", clusters::add)
+        .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}", clusters::get)
+        .signed_in(Admin, put(), "/api/v1/clusters/{cluster}", clusters::replace)
+        .signed_in(Admin, delete(), "/api/v1/clusters/{cluster}", clusters::remove)
+        .signed_in(Viewer, get(), "/api/v1/freezes", freezes::list)
+        .signed_in(Admin, put(), "/api/v1/freezes/{cluster}", freezes::freeze)
+        .signed_in(Admin, delete(), "/api/v1/freezes/{cluster}", freezes::thaw)
         .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}/nodes", nodes::list)
         .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}/nodes/events", nodes::events::events)
         .signed_in(Viewer, get(), "/api/v1/clusters/{cluster}/nodes/{node}", nodes::detail::detail)

@@ -26,6 +26,7 @@ mod validate;
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{DEFAULT_PATH, Loaded, Source, load, load_with};
 pub use secret::Secret;
+pub use validate::is_cluster_name;
 
 /// How long a claim on a task lasts without a heartbeat (design 4).
 pub const LEASE: Duration = Duration::from_secs(15);
@@ -70,6 +71,9 @@ pub struct Config {
     /// How tasks are carried out.
     #[serde(default)]
     pub executor: Executor,
+    /// Who is told of a task's end.
+    #[serde(default)]
+    pub webhook: Webhook,
     /// What is logged and how.
     #[serde(default)]
     pub log: Log,
@@ -343,6 +347,10 @@ pub struct Executor {
     pub retry_timeout: Duration,
     /// Nodes in one task at most.
     pub max_nodes: u32,
+    /// Calls of one pod to one cluster at a time, shared fairly by its tasks.
+    pub cluster_concurrency: u32,
+    /// Calls of one pod to one cluster a second, with a burst of as many; 0 for no limit.
+    pub cluster_qps: u32,
 }
 
 impl Default for Executor {
@@ -354,8 +362,22 @@ impl Default for Executor {
             request_timeout: Duration::from_secs(8),
             retry_timeout: Duration::from_secs(60),
             max_nodes: 10_000,
+            cluster_concurrency: 200,
+            cluster_qps: 0,
         }
     }
+}
+
+/// `webhook:`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Webhook {
+    /// Told of every task that names no webhook of its own; empty: nobody is.
+    pub url: String,
+    /// Addresses that webhooks may be at or below.
+    pub allowed: Vec<String>,
+    /// Key of the messages' signatures (HMAC-SHA256).
+    pub secret: Secret,
 }
 
 /// `log:`

@@ -28,6 +28,9 @@ const START: Duration = Duration::from_secs(60);
 /// `terminationGracePeriodSeconds` of the shipped manifests.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// What throwaway databases encrypt kubeconfigs with.
+const ENCRYPTION_KEY: &str = "YSBrZXkgZm9yIHRlc3RzIGFuZCBkZW1vcyBvbmx5IDo=";
+
 /// How a pod is started.
 #[derive(Debug, Clone)]
 pub struct PodOptions {
@@ -119,7 +122,9 @@ impl Pod {
                 .env("RUST_BACKTRACE", "1")
                 .env("NODE_NAME", options.node.as_deref().unwrap_or_default());
             Ok(match program {
-                Program::Api => spec.env("KNM_ADMIN_PASSWORD", &options.admin_password),
+                Program::Api => spec
+                    .env("KNM_ADMIN_PASSWORD", &options.admin_password)
+                    .env("KNM_ENCRYPTION_KEY", ENCRYPTION_KEY),
                 Program::Relay => spec,
             })
         };

@@ -194,7 +194,18 @@ async fn what_was_recorded_and_never_written_does_not_bind_the_successor() -> an
 /// What it has recorded is the past of a change that was never made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_past_whose_write_was_refused_does_not_bind_the_successor() -> anyhow::Result<()> {
-    let Stage { mut world, api, mut watcher } = stage("undo_stale").await?;
+    killed_with_a_stale_past("undo_stale", |_| ()).await
+}
+
+/// Nor where the node's history cannot tell any more: the node itself shows that nothing was changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_past_does_not_bind_the_successor_either_when_the_history_is_gone()
+-> anyhow::Result<()> {
+    killed_with_a_stale_past("undo_forgotten", |world| world.sim.compact_history()).await
+}
+
+async fn killed_with_a_stale_past(name: &str, then: impl Fn(&World)) -> anyhow::Result<()> {
+    let Stage { mut world, api, mut watcher } = stage(name).await?;
     let deaf = Rule::new(Select::All, Direction::ToClient, Fault::BlackHole);
     world.kube_proxies[1].set_rules([deaf]);
     relabel(&world, "newer")?;
@@ -211,6 +222,7 @@ async fn a_stale_past_whose_write_was_refused_does_not_bind_the_successor() -> a
     tokio::time::timeout(SOON, refused).await.context("no write was refused")?;
     let row = world.lease(task).await?;
     world.pods[1].api.kill().await?;
+    then(&world);
     let stale = Some(json!({KEY: "old"}));
     assert_eq!(undo(&world, task).await?.0, stale, "memory was not behind: nothing is tested");
     world.until_taken_over(task, &row, TAKEOVER).await?;

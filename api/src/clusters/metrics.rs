@@ -30,7 +30,10 @@ impl Gauges {
 
     /// Shows these clusters.
     pub fn set(&self, clusters: &Clusters) {
-        for cluster in clusters.iter() {
+        // Removed ones must not stay as they were.
+        self.nodes.reset();
+        self.live.reset();
+        for cluster in clusters.all() {
             let nodes = i64::try_from(cluster.nodes.len()).unwrap_or(i64::MAX);
             self.nodes.with_label_values(&[&*cluster.name]).set(nodes);
             let live = cluster.nodes.state() == Sync::Live;

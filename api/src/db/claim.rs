@@ -34,6 +34,8 @@ pub struct Open {
     /// Whether the lease has run out by the database's clock, or lies so far ahead that the clock must
     /// have been set back.
     pub expired: bool,
+    /// Whether its cluster is frozen.
+    pub frozen: bool,
 }
 
 /// A task that this process has just claimed.
@@ -100,16 +102,19 @@ impl Item {
 const POLL_LIMIT: i64 = 500;
 
 const POLL: &str = "
-SELECT id, desired, lease_owner, lease_token, lease_expires_at,
+SELECT id, desired, lease_owner, lease_token, lease_expires_at, frozen,
        coalesce(lease_expires_at < clock_timestamp()
              OR lease_expires_at > clock_timestamp() + make_interval(secs => 2 * $4), true) AS expired
 FROM (
-    SELECT * FROM progress_tasks WHERE id = ANY ($1) AND completed_at IS NULL
+    SELECT *, EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', p.cluster)) AS frozen
+    FROM progress_tasks p WHERE id = ANY ($1) AND completed_at IS NULL
     UNION ALL
-    (SELECT * FROM progress_tasks
+    (SELECT *, false FROM progress_tasks p
      WHERE completed_at IS NULL AND NOT id = ANY ($1)
        AND action = ANY ($2) AND cluster = ANY ($3)
        AND (status <> 'paused' OR desired <> 'pause')
+       AND (desired = 'cancel'
+            OR NOT EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', p.cluster)))
      ORDER BY created_at LIMIT $5)
 ) t";
 
@@ -149,6 +154,7 @@ fn open(row: &Row) -> Open {
             expires_at: row.get("lease_expires_at"),
         },
         expired: row.get("expired"),
+        frozen: row.get("frozen"),
     }
 }
 
@@ -169,6 +175,8 @@ WITH seen AS (
       AND t.lease_token = s.token
       AND t.lease_expires_at IS NOT DISTINCT FROM s.expires_at
       AND (t.status <> 'paused' OR t.desired <> 'pause')
+      AND (t.desired = 'cancel'
+           OR NOT EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', t.cluster)))
     ORDER BY t.id
     FOR NO KEY UPDATE OF t SKIP LOCKED
 )

@@ -7,6 +7,7 @@ use knm_shared::status::{Counts, Desired, TaskStatus};
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, GenericClient, Row};
+use uuid::Uuid;
 
 use crate::lease::LEASE;
 use crate::tasks::Undo;
@@ -39,6 +40,8 @@ pub struct NewTask {
     pub undo: Vec<Undo>,
     /// The task that this one retries or reverts.
     pub parent: Option<TaskId>,
+    /// Who is told of its end.
+    pub webhook: Option<String>,
     /// The client's key and the SHA-256 of the body that it came with.
     pub idempotency: Option<(String, Vec<u8>)>,
 }
@@ -47,20 +50,25 @@ const COLUMNS: &str = "id, seq, user_id, cluster, action, params, options, reaso
      pending, running, succeeded, failed, skipped, cancelled, error, desired, attempt, parent_id, \
      created_at, started_at, updated_at, completed_at";
 
-/// Task, items and notification in one statement, and the lease when `owner` is given.
+/// Task, items and notification in one statement, and the lease when `owner` is given and the cluster
+/// is not frozen.
 const INSERT: &str = "
-WITH task AS (
+WITH holder AS (
+    SELECT CASE WHEN NOT EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', $3))
+                THEN $12::uuid END AS id
+), task AS (
     INSERT INTO progress_tasks (
         id, user_id, cluster, action, params, options, reason, total, pending,
         idempotency_key, idempotency_hash, parent_id,
         lease_owner, lease_token, lease_expires_at, attempt
     )
-    VALUES ($1, $2, $3, $4, $5, $6, $7, cardinality($8::text[]), cardinality($8::text[]),
-            $10, $11, $16,
-            $12, CASE WHEN $12::uuid IS NULL THEN 0 ELSE 1 END,
-            CASE WHEN $12::uuid IS NULL THEN NULL
-                 ELSE clock_timestamp() + make_interval(secs => $13) END,
-            CASE WHEN $12::uuid IS NULL THEN 0 ELSE 1 END)
+    SELECT $1, $2, $3, $4, $5, $6, $7, cardinality($8::text[]), cardinality($8::text[]),
+           $10, $11, $16,
+           holder.id, CASE WHEN holder.id IS NULL THEN 0 ELSE 1 END,
+           CASE WHEN holder.id IS NOT NULL
+                THEN clock_timestamp() + make_interval(secs => $13) END,
+           CASE WHEN holder.id IS NULL THEN 0 ELSE 1 END
+    FROM holder
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING *
 ), items AS (
@@ -73,12 +81,24 @@ WITH task AS (
     SELECT task.cluster, x.node, task.id, x.place - 1
     FROM task, unnest($8::text[]) WITH ORDINALITY AS x (node, place)
     ON CONFLICT DO NOTHING
+), told AS (
+    INSERT INTO webhook_deliveries (task_id, url)
+    SELECT task.id, $17 FROM task WHERE $17::text IS NOT NULL
 ), noted AS (
     SELECT pg_notify('progress_update', '{\"ts\":'
         || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || $14::text)
     FROM task
 )
 SELECT task.*, (SELECT count(*) FROM noted) FROM task";
+
+/// A task that was just stored.
+#[derive(Debug)]
+pub struct Stored {
+    /// How it stands.
+    pub view: TaskView,
+    /// Whether it is under the lease that was asked for.
+    pub held: bool,
+}
 
 /// Stores a task. `None` when its idempotency key was used before.
 ///
@@ -88,7 +108,7 @@ pub async fn insert(
     client: &impl GenericClient,
     task: &NewTask,
     owner: Option<OwnerId>,
-) -> Result<Option<TaskView>, Error> {
+) -> Result<Option<Stored>, Error> {
     let total = u32::try_from(task.nodes.len()).unwrap_or(u32::MAX);
     let note = Notification {
         task: task.id,
@@ -123,10 +143,12 @@ pub async fn insert(
                 (&note.encode_body(), Type::TEXT),
                 (&undo, Type::JSONB_ARRAY),
                 (&task.parent.map(|t| t.0), Type::UUID),
+                (&task.webhook, Type::TEXT),
             ],
         )
         .await?;
-    Ok(row.as_ref().map(view))
+    let held = |row: &Row| row.get::<_, Option<Uuid>>("lease_owner").is_some();
+    Ok(row.map(|row| Stored { view: view(&row), held: held(&row) }))
 }
 
 /// The task that a user's idempotency key was first used for, with the hash of that body.

@@ -126,12 +126,21 @@ impl Work<'_> {
         };
         match self.job.nodes.first_change_after(&self.item.node, version).await {
             Ok(first) => {
-                let ours = first.map(|node| matches!(self.plan(&node), Plan::Unchanged));
+                let ours = match first {
+                    Some(first) => Some(matches!(self.plan(&first), Plan::Unchanged)),
+                    None => self.shows_nothing_of_ours(node).then_some(false),
+                };
                 self.past.settle(ours);
                 Ok(None)
             }
             Err(error) => self.verdict(error).await.map(Some),
         }
+    }
+
+    /// Whether every key that a former write was to change has still, or again, to be changed.
+    fn shows_nothing_of_ours(&self, node: &Node) -> bool {
+        let Plan::Change(change) = self.plan(node) else { return false };
+        self.past.keys_in_doubt().all(|key| change.before.contains_key(key))
     }
 
     /// Reads the node from the cluster, or tells what the error calls for.

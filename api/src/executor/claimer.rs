@@ -122,7 +122,8 @@ impl Claimer {
         let held = self.executor.holdings();
         self.renew(client, &held).await?;
         let ids: Vec<TaskId> = held.iter().map(|h| h.task).collect();
-        let clusters: Vec<String> = inner.clusters.iter().map(|c| c.name.to_string()).collect();
+        let clusters: Vec<String> =
+            inner.clusters.all().iter().map(|c| c.name.to_string()).collect();
         let sent = Moment::now();
         let open = answered(db::claim::poll(client, &ids, Action::NAMES, &clusters)).await?;
         let seen_for = self.looked_at.replace(sent).map_or(Duration::ZERO, Moment::elapsed);
@@ -258,13 +259,21 @@ impl Executor {
             if let Some(Slot::Held { token, desired, .. }) = self.slots().get(&row.task)
                 && *token == holding.token
             {
-                desired.send_if_modified(|now| replace(now, row.desired));
+                desired.send_if_modified(|now| replace(now, wanted(row)));
             }
         } else if row.lease.token > holding.token || owner.is_some_and(|o| o != self.inner.owner) {
             warn!(task = %row.task, "the lease was lost; another process has the task");
             self.inner.metrics.lease_lost.inc();
             holding.lease.lose();
         }
+    }
+}
+
+/// What is to become of a held task: a freeze pauses it, whatever its users want but its end.
+const fn wanted(row: &Open) -> Desired {
+    match row.desired {
+        Desired::Run if row.frozen => Desired::Pause,
+        desired => desired,
     }
 }
 

@@ -161,7 +161,7 @@ async fn ask(
     pod: &Leaving,
     terms: &Terms,
 ) -> (Result<(), CallError>, Duration) {
-    let permit = job.calls.acquire().await;
+    let permit = job.call().await;
     if job.halt.is_cancelled() {
         // The task was stopped while this waited for its turn.
         return (Err(CallError::Fenced), Duration::ZERO);
@@ -183,7 +183,7 @@ async fn list(
     params: &DrainParams,
     terms: &Terms,
 ) -> Result<Vec<Pod>, CallError> {
-    let permit = job.calls.acquire().await;
+    let permit = job.call().await;
     let pods = job.pods.on_node(node, &params.pod_selector, terms).await;
     drop(permit);
     pods

@@ -21,7 +21,7 @@ use super::past::Past;
 use super::turn::Turns;
 use crate::clusters::NodeCache;
 use crate::db::claim::Item;
-use crate::k8s::{CallError, DryRun, Fenced, Nodes, Pods, Terms};
+use crate::k8s::{CallError, DryRun, Fenced, Gate, Nodes, Pass, Pods, Terms};
 use crate::lease::{Lease, Lost, Moment};
 use crate::metrics::Metrics;
 use crate::progress::{ItemUpdate, NotStored, Progress};
@@ -37,6 +37,10 @@ pub(super) struct Job {
     pub(super) lease: Arc<Lease>,
     /// Calls to Kubernetes at a time.
     pub(super) calls: Semaphore,
+    /// What all tasks of this process on the cluster share.
+    pub(super) gate: Gate,
+    /// The cluster was removed or changed.
+    pub(super) closed: CancellationToken,
     pub(super) action: Action,
     pub(super) options: Options,
     pub(super) author: Author,
@@ -117,6 +121,12 @@ impl From<NotStored> for Stop {
     }
 }
 
+/// Leave to make a call, as long as it is held.
+pub(super) struct CallPermit<'a> {
+    _own: SemaphorePermit<'a>,
+    _shared: Pass,
+}
+
 /// What an error of the cluster calls for.
 pub(super) enum Verdict {
     /// The node has ended.
@@ -173,6 +183,12 @@ impl Job {
                 Outcome::Halted { doubt }
             }
         }
+    }
+
+    /// Waits for one of the task's calls, and for the cluster to have room for it.
+    pub(super) async fn call(&self) -> CallPermit<'_> {
+        let own = self.calls.acquire().await.unwrap_or_else(|_| unreachable!("never closed"));
+        CallPermit { _own: own, _shared: self.gate.enter(self.task).await }
     }
 
     /// Whether the node may be changed at all in this task.
@@ -289,12 +305,12 @@ impl Work<'_> {
     ///
     /// # Errors
     /// When the task stops before it is this one's turn.
-    pub(super) async fn call_permit(&self) -> Result<SemaphorePermit<'_>, Stop> {
+    pub(super) async fn call_permit(&self) -> Result<CallPermit<'_>, Stop> {
         self.check_halt()?;
         tokio::select! {
             biased;
             stop = self.halted() => Err(stop),
-            permit = self.job.calls.acquire() => permit.map_err(|_| Stop::HALT),
+            permit = self.job.call() => Ok(permit),
         }
     }
 

@@ -10,9 +10,13 @@
 //!                        │ no answer
 //!                        ▼
 //! inherited ─────────▶ Doubtful ──still at that version──▶ Doubtful
-//!                        ├─ the first change after it is ours, or nobody knows ──▶ Bound
+//!                        ├─ the first change after it is ours ──▶ Bound
 //!                        └─ it is another's ──▶ Unknown
 //! ```
+//!
+//! Servers keep their history for minutes only. Without it, what the node shows decides: as long as any
+//! of the keys is as the task wants it, the change may be ours (Bound); if none is, whatever was there
+//! last is another's, and is the past of what comes next (Unknown).
 
 use serde_json::{Map, Value};
 
@@ -71,6 +75,15 @@ impl Past {
             State::Doubtful(record) if record.version != seen => Some(&record.version),
             _ => None,
         }
+    }
+
+    /// The keys whose past is in doubt.
+    pub(super) fn keys_in_doubt(&self) -> impl Iterator<Item = &String> {
+        let record = match &self.state {
+            State::Doubtful(record) => Some(record),
+            _ => None,
+        };
+        record.into_iter().flat_map(|record| record.before.keys())
     }
 
     /// What the history said: whether the first change after the version in question is ours; `None`

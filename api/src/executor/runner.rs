@@ -5,7 +5,8 @@
 //!    ├─ a rule says so ──▶ Stopped(why)      ─ in-flight nodes are finished ─▶ rest cancelled
 //!    ├─ pause asked   ──▶ Halting(Pause)    ─ in-flight nodes end ─▶ paused, lease given up
 //!    ├─ cancel asked  ──▶ Halting(Cancel)   ─ in-flight nodes end ─▶ rest cancelled, finished
-//!    ├─ process stops ──▶ Halting(HandBack) ─ in-flight nodes end ─▶ lease given up
+//!    ├─ process stops, or the cluster is another now
+//!    │                ──▶ Halting(HandBack) ─ in-flight nodes end ─▶ lease given up
 //!    └─ lease lost    ──▶ everything is dropped where it stands, nothing more is written
 //! ```
 
@@ -155,8 +156,10 @@ impl Runner {
         let schedule = Schedule::new(items, &action, &options, inner.own_node.as_deref());
         let job = Arc::new(Job {
             task,
-            nodes: Nodes::new(cluster.client.clone(), inner.metrics.clone()),
-            pods: Pods::new(cluster.client, inner.metrics.clone()),
+            nodes: Nodes::new(cluster.client.clone(), cluster.gate.clone(), inner.metrics.clone()),
+            pods: Pods::new(cluster.client, cluster.gate.clone(), inner.metrics.clone()),
+            gate: cluster.gate,
+            closed: cluster.closed,
             cache: cluster.nodes,
             progress: inner.progress.clone(),
             lease: Arc::clone(&self.lease),
@@ -261,6 +264,9 @@ impl Runner {
                     Err(_) => return None,
                 },
                 () = stopping.cancelled(), if matches!(why, None | Some(Halt::Stopped(_))) => {
+                    why = Some(Halt::HandBack);
+                }
+                () = job.closed.cancelled(), if matches!(why, None | Some(Halt::Stopped(_))) => {
                     why = Some(Halt::HandBack);
                 }
                 () = tokio::time::sleep(LOOK_AGAIN), if waits => {}

@@ -12,6 +12,7 @@ use kube::core::request::Error as BuildError;
 use serde::de::DeserializeOwned;
 
 use super::fence::Fenced;
+use super::gate::Gate;
 use super::outcome::CallError;
 use crate::metrics::Metrics;
 
@@ -48,12 +49,13 @@ impl From<Fenced> for Terms {
 #[derive(Clone)]
 pub(super) struct Caller {
     pub(super) client: Client,
+    gate: Gate,
     metrics: Metrics,
 }
 
 impl Caller {
-    pub(super) fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, metrics }
+    pub(super) fn new(client: Client, gate: Gate, metrics: Metrics) -> Self {
+        Self { client, gate, metrics }
     }
 
     /// Sends a request and reads its answer.
@@ -74,6 +76,9 @@ impl Caller {
         };
         let code = answer.as_ref().err().map_or_else(|| "200".to_owned(), CallError::code);
         self.metrics.kube_requests.with_label_values(&[verb, &code]).inc();
+        if matches!(terms, Terms::Lease(_)) && self.gate.learn(&answer) {
+            self.metrics.kube_backoffs.inc();
+        }
         answer
     }
 

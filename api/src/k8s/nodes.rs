@@ -10,6 +10,7 @@ use kube::{Client, Resource as _};
 use serde_json::Value;
 
 use super::calls::{Caller, Terms};
+use super::gate::Gate;
 use super::outcome::CallError;
 use super::{DryRun, FIELD_MANAGER};
 use crate::metrics::Metrics;
@@ -28,11 +29,11 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Calls through `client`.
+    /// Calls through `client`; the gate learns from those that are made for tasks.
     #[must_use]
-    pub fn new(client: Client, metrics: Metrics) -> Self {
+    pub fn new(client: Client, gate: Gate, metrics: Metrics) -> Self {
         let resource = Resource::new(Node::url_path(&(), None));
-        Self { caller: Caller::new(client, metrics), resource }
+        Self { caller: Caller::new(client, gate, metrics), resource }
     }
 
     /// Reads a node.

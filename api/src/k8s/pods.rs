@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::DryRun;
 use super::calls::{Caller, Ignored, Terms, post};
+use super::gate::Gate;
 use super::outcome::CallError;
 use crate::metrics::Metrics;
 
@@ -69,10 +70,10 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// Calls through `client`.
+    /// Calls through `client`; the gate learns from those that are made for tasks.
     #[must_use]
-    pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { caller: Caller::new(client, metrics) }
+    pub fn new(client: Client, gate: Gate, metrics: Metrics) -> Self {
+        Self { caller: Caller::new(client, gate, metrics) }
     }
 
     /// The pods of a node, as far as `selector` matches; all if it is empty.

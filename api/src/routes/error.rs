@@ -4,6 +4,7 @@ use http::StatusCode;
 use tokio_postgres::error::SqlState;
 
 use crate::auth::AuthError;
+use crate::clusters::AdminError;
 use crate::http::{FieldError, Problem};
 use crate::tasks::TaskError;
 
@@ -43,6 +44,22 @@ fn database(error: tokio_postgres::Error) -> Problem {
         Problem::unavailable("the database did not answer").because(error)
     } else {
         Problem::internal(error)
+    }
+}
+
+impl From<AdminError> for Problem {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Refused(refused) => {
+                Self::invalid(vec![FieldError::new(refused.field, refused.message)])
+            }
+            AdminError::NotFound(detail) => Self::not_found(detail),
+            AdminError::Conflict(detail) => Self::conflict(detail),
+            AdminError::Pool(error) => {
+                Self::unavailable(format!("the database is not available ({})", error.as_str()))
+            }
+            AdminError::Database(error) => database(error),
+        }
     }
 }
 

@@ -2,10 +2,9 @@
 
 pub mod detail;
 pub mod events;
+mod order;
 mod view;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use knm_shared::session::Identity;
 use serde::Serialize;
@@ -20,6 +19,7 @@ use crate::http::{Problem, Request, json, problem};
 
 pub use detail::NodeDetail;
 pub use events::EventStreams;
+use order::{Order, Place};
 pub use view::{NodeView, StatusWord, TaintView};
 
 /// Nodes a page when the caller does not say, and at most.
@@ -28,7 +28,7 @@ const PAGE: (u32, u32) = (500, 10_000);
 /// A page of nodes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NodePage {
-    /// By name.
+    /// In the order that was asked for, by name without one.
     nodes: Vec<NodeView>,
     /// Nodes of the cluster.
     total: usize,
@@ -48,26 +48,21 @@ struct Filter {
     fields: FieldSelector,
     text: Option<String>,
     status: Option<StatusWord>,
-    after: Option<String>,
+    order: Order,
+    after: Option<Place>,
     limit: usize,
 }
 
 impl Filter {
     fn read(request: &Request) -> Result<Self, Problem> {
         let mut query = Query::new(&request.parts.uri);
-        let after = query.text("continue").and_then(|token| {
-            let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|n| String::from_utf8(n).ok());
-            if name.is_none() {
-                query.fault("continue", "must be the value of a page's `continue`");
-            }
-            name
-        });
         let filter = Self {
             labels: query.parsed("label_selector").unwrap_or_default(),
             fields: query.parsed("field_selector").unwrap_or_default(),
             text: query.text("q").map(|q| q.to_lowercase()),
             status: query.parsed("status"),
-            after,
+            order: query.parsed("sort").unwrap_or_default(),
+            after: query.parsed("continue"),
             limit: query.number("limit", 1, PAGE.1).unwrap_or(PAGE.0) as usize,
         };
         query.finish()?;
@@ -82,7 +77,7 @@ impl Filter {
 
 /// List nodes
 ///
-/// From memory, by name, as of the last event of a watch.
+/// From memory, as of the last event of a watch.
 #[utoipa::path(
     get, path = "/api/v1/clusters/{cluster}/nodes", tag = "clusters",
     params(
@@ -93,6 +88,9 @@ impl Filter {
         ("q" = Option<String>, Query,
             description = "Part of a name, role, address, label or taint, in any case"),
         ("status" = Option<StatusWord>, Query, description = "A word of the node's status"),
+        ("sort" = Option<String>, Query,
+            description = "`name` (when left out), `status`, `version`, `created` or `ip`; with a `-` \
+                           in front for the opposite order"),
         ("limit" = Option<u32>, Query, description = "Nodes a page, 1 to 10000; 500 when left out"),
         ("continue" = Option<String>, Query, description = "`continue` of the page before"),
     ),
@@ -110,24 +108,21 @@ pub async fn list(state: State, request: Request, _identity: Identity) -> Outcom
     let total = cluster.nodes.len();
     let resource_version = cluster.nodes.resource_version().map(|v| v.to_string());
     let selected = cluster.nodes.select(&filter.labels, &filter.fields);
-    let mut matched = 0;
-    let mut nodes = Vec::new();
-    let mut more = false;
-    for node in selected.iter().map(|node| NodeView::from(&**node)) {
-        if !filter.lets_through(&node) {
-            continue;
-        }
-        matched += 1;
-        if filter.after.as_ref().is_some_and(|after| node.name <= *after) {
-            continue;
-        }
-        if nodes.len() < filter.limit {
-            nodes.push(node);
-        } else {
-            more = true;
-        }
+    let views = selected.iter().map(|node| NodeView::from(&**node));
+    let order = filter.order;
+    let mut placed: Vec<(Place, NodeView)> = views
+        .filter(|node| filter.lets_through(node))
+        .map(|node| (order.place(&node), node))
+        .collect();
+    let matched = placed.len();
+    if let Some(after) = &filter.after {
+        placed.retain(|(place, _)| order.compare(place, after).is_gt());
     }
-    let next = nodes.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(&last.name));
+    placed.sort_by(|(a, _), (b, _)| order.compare(a, b));
+    let more = placed.len() > filter.limit;
+    placed.truncate(filter.limit);
+    let next = placed.last().filter(|_| more).map(|(last, _)| last.token());
+    let nodes = placed.into_iter().map(|(_, node)| node).collect();
     let state = (&sync).into();
     json(StatusCode::OK, &NodePage { nodes, total, matched, resource_version, state, next })
 }

@@ -145,6 +145,7 @@ impl Service {
             uids,
             undo,
             parent: Some(TaskId(parent.id)),
+            webhook: self.webhook(None)?,
             idempotency: None,
         };
         self.store(identity, task).await

@@ -22,10 +22,11 @@ use super::targets::{self, targets};
 use super::view::{ItemPage, ItemQuery, ListQuery, TaskPage, TaskView};
 use crate::clusters::{Cluster, Clusters, Sync};
 use crate::db;
-use crate::db::tasks::NewTask;
+use crate::db::tasks::{NewTask, Stored};
 use crate::executor::{Admission, Reservation};
 use crate::k8s::{Pods, Terms};
 use crate::metrics::Metrics;
+use crate::webhook::Allowed;
 
 /// Longest reason (octets).
 const MAX_REASON: usize = 1024;
@@ -46,6 +47,7 @@ struct Inner {
     clusters: Clusters,
     limits: Executor,
     admission: Admission,
+    webhooks: Allowed,
     metrics: Metrics,
 }
 
@@ -57,9 +59,10 @@ impl Service {
         clusters: Clusters,
         limits: Executor,
         admission: Admission,
+        webhooks: Allowed,
         metrics: Metrics,
     ) -> Self {
-        Self { inner: Arc::new(Inner { pool, clusters, limits, admission, metrics }) }
+        Self { inner: Arc::new(Inner { pool, clusters, limits, admission, webhooks, metrics }) }
     }
 
     /// What a task would do, without storing or changing anything.
@@ -73,6 +76,7 @@ impl Service {
     ) -> Result<PreviewView, TaskError> {
         let limits = &self.inner.limits;
         let (action, options) = check(&body, limits)?;
+        self.webhook(body.webhook.as_deref())?;
         let cluster = self.cluster(body.cluster.as_deref())?;
         let nodes = targets(&cluster, &body.nodes, limits)?;
         let author = Author::new(identity.username.clone(), body.reason, Timestamp::now());
@@ -103,6 +107,7 @@ impl Service {
         require_role(identity, action.required_role(), action.name())?;
         let cluster = self.cluster(body.cluster.as_deref())?;
         let targets = targets(&cluster, &body.nodes, limits)?;
+        let webhook = self.webhook(body.webhook.as_deref())?;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let frozen = |node: &Arc<Node>| (text(&node.metadata.name), text(&node.metadata.uid));
         let (nodes, uids) = targets.iter().map(frozen).unzip();
@@ -119,6 +124,7 @@ impl Service {
             uids,
             undo: Vec::new(),
             parent: None,
+            webhook,
             idempotency,
         };
         self.store(identity, task).await
@@ -135,11 +141,11 @@ impl Service {
         let mut client = pool.get().await?;
         let owner = admitted.as_ref().map(Reservation::owner);
         match insert(&mut client, &task, owner).await {
-            Ok(Inserted::New(view)) => {
-                if let Some(reservation) = admitted {
+            Ok(Inserted::New(stored)) => {
+                if let Some(reservation) = admitted.filter(|_| stored.held) {
                     reservation.confirm(&task);
                 }
-                Ok(view)
+                Ok(stored.view)
             }
             Ok(Inserted::Child(view)) => Ok(view),
             Ok(Inserted::KeyUsed) => {
@@ -174,6 +180,14 @@ impl Service {
         }
     }
 
+    /// Who is told of a task's end.
+    pub(super) fn webhook(&self, wanted: Option<&str>) -> Result<Option<String>, TaskError> {
+        let webhooks = &self.inner.webhooks;
+        webhooks.of_task(wanted).map_err(|error| {
+            TaskError::Invalid(vec![FieldError::new("webhook", error.to_string())])
+        })
+    }
+
     fn cluster(&self, name: Option<&str>) -> Result<Cluster, TaskError> {
         let name = name.unwrap_or_else(|| self.inner.clusters.default_name());
         let unknown =
@@ -192,7 +206,7 @@ impl Service {
     #[must_use]
     pub fn pods(&self, cluster: &Cluster) -> (Pods, Terms) {
         let Inner { limits, metrics, .. } = &*self.inner;
-        let pods = Pods::new(cluster.client.clone(), metrics.clone());
+        let pods = Pods::new(cluster.client.clone(), cluster.gate.clone(), metrics.clone());
         (pods, Terms::Look { timeout: limits.request_timeout })
     }
 
@@ -283,7 +297,7 @@ impl Service {
 
 /// What became of a task that was to be stored.
 enum Inserted {
-    New(TaskView),
+    New(Stored),
     /// Another that does the same to the same parent is under way.
     Child(TaskView),
     KeyUsed,
@@ -296,11 +310,10 @@ async fn insert(
     task: &NewTask,
     owner: Option<OwnerId>,
 ) -> Result<Inserted, tokio_postgres::Error> {
-    let new = |view| Inserted::New(view);
     let Some(parent) = task.parent else {
         return Ok(db::tasks::insert(&***client, task, owner)
             .await?
-            .map_or(Inserted::KeyUsed, new));
+            .map_or(Inserted::KeyUsed, Inserted::New));
     };
     let transaction = client.transaction().await?;
     db::tasks::lock(&transaction, parent).await?;
@@ -309,7 +322,7 @@ async fn insert(
     }
     let stored = db::tasks::insert(&transaction, task, owner).await?;
     transaction.commit().await?;
-    Ok(stored.map_or(Inserted::KeyUsed, new))
+    Ok(stored.map_or(Inserted::KeyUsed, Inserted::New))
 }
 
 fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), TaskError> {

@@ -27,6 +27,11 @@ pub struct Submission {
     /// Why, for those who read the history.
     #[serde(default)]
     pub reason: String,
+    /// Who is told of its end, instead of the installation's own; below one of the addresses that the
+    /// configuration allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://hooks.example.com/nodes")]
+    pub webhook: Option<String>,
 }
 
 /// Exactly one of the four.

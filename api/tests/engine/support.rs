@@ -209,6 +209,7 @@ pub(crate) fn new_task(n: usize) -> NewTask {
         uids: (0..n).map(|i| format!("uid-{i}")).collect(),
         undo: Vec::new(),
         parent: None,
+        webhook: None,
         idempotency: None,
     }
 }

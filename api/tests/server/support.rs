@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knm_api::auth::{Auth, Passwords};
-use knm_api::clusters::{self, Cluster, Clusters};
+use knm_api::clusters::{self, ClusterAdmin, Keyring, Registry, Source};
 use knm_api::db::migrate::Migration;
 use knm_api::db::users::{self, NewAccount};
 use knm_api::engine::Engine;
@@ -14,7 +14,7 @@ use knm_api::routes::meta::MetaView;
 use knm_api::routes::nodes::EventStreams;
 use knm_api::routes::ui::Ui;
 use knm_api::routes::{self, Services, State};
-use knm_api::{http as api_http, k8s, openapi, relay_link};
+use knm_api::{http as api_http, openapi, relay_link};
 use knm_shared::config::{Config, Database as Settings};
 use knm_shared::http::{Limits, bind};
 use knm_shared::pg::{App, Connector, Pool, Target};
@@ -37,12 +37,20 @@ pub(crate) struct Options {
     pub(crate) relay: std::net::SocketAddr,
     /// The port of PostgreSQL, when it is not where it is.
     pub(crate) database_port: Option<u16>,
+    /// As `KNM_ENCRYPTION_KEY`.
+    pub(crate) encryption_key: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let relay = ([127, 0, 0, 1], 1).into();
-        Self { nodes: 3, config: json!({}), relay, database_port: None }
+        Self {
+            nodes: 3,
+            config: json!({}),
+            relay,
+            database_port: None,
+            encryption_key: String::new(),
+        }
     }
 }
 
@@ -77,11 +85,16 @@ impl TestApp {
         let registry = prometheus::Registry::new();
         let pool = Pool::new(&config.database, App::Api, 8).expect("no TLS to read");
         let kube = kube::Config::new(sim.url().parse().expect("a URL"));
-        let client = k8s::client(&kube).expect("a client");
-        let (nodes, watch) = clusters::watch("default", client.clone());
+        let configured = clusters::open("default", Source::Configuration, &kube, &config.executor)
+            .expect("a client");
+        let keys = Keyring::parse(&options.encryption_key).expect("keys");
+        let limits = config.executor.clone();
+        let fleet = Registry::new(configured, pool.clone(), keys.clone(), limits);
+        let clusters = fleet.clusters();
+        let cluster_admin =
+            ClusterAdmin::new(pool.clone(), keys, clusters.clone(), fleet.changed());
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { match watch.await {} });
-        let clusters = Clusters::single(Cluster { name: "default".into(), client, nodes });
+        tasks.spawn(async move { match fleet.run().await {} });
         let metrics = knm_api::metrics::Metrics::register(&registry).expect("fresh names");
         let (broken, stop) = (CancellationToken::new(), CancellationToken::new());
         let engine = Engine::start(&config, pool.clone(), clusters.clone(), metrics, broken);
@@ -94,6 +107,7 @@ impl TestApp {
             auth: Auth::new(pool, config.auth.clone(), Passwords::new(2)),
             tasks: engine.service(),
             clusters,
+            cluster_admin,
             tunnels: tunnels.clone(),
             meta: MetaView {
                 name: "kube-node-manager",

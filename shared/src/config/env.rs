@@ -33,6 +33,10 @@ pub const ADMIN_PASSWORD: &str = "KNM_ADMIN_PASSWORD";
 /// Name of the first administrator; `admin` without it.
 pub const ADMIN_USERNAME: &str = "KNM_ADMIN_USERNAME";
 
+/// Keys that kubeconfigs in the database are encrypted with: base64 of 32 bytes each, separated by
+/// commas. The first encrypts, all decrypt. There is no default.
+pub const ENCRYPTION_KEY: &str = "KNM_ENCRYPTION_KEY";
+
 /// kubeconfig file, when `kubernetes.kubeconfig` names none.
 pub const KUBECONFIG: &str = "KUBECONFIG";
 /// Set by the kubelet in every container of a Pod.

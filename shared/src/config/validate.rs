@@ -8,7 +8,7 @@ use super::env::{self, Lookup};
 use super::error::{ConfigError, Place};
 use super::tree::Node;
 use super::{Api, Auth, Config, Database, Executor, Kubernetes, LEASE, LEASE_MARGIN};
-use super::{MIN_OPEN_CONNS, Progress, Relay, SslMode};
+use super::{MIN_OPEN_CONNS, Progress, Relay, SslMode, Webhook};
 use crate::telemetry;
 
 /// Collects faults. A key that is at fault already is not reported again.
@@ -43,6 +43,7 @@ impl<'a> Validation<'a> {
         self.kubernetes(&config.kubernetes);
         self.auth(&config.auth);
         self.executor(&config.executor);
+        self.webhook(&config.webhook);
         if let Err(error) = telemetry::filter(&config.log.level) {
             self.fault("log.level", error.to_string());
         }
@@ -214,6 +215,26 @@ impl<'a> Validation<'a> {
         self.range("relay.max_connections_per_user", of_user, 1, 1_000_000);
     }
 
+    fn webhook(&mut self, webhook: &Webhook) {
+        for address in &webhook.allowed {
+            self.require(
+                is_url(address, &["http", "https"]) && !address.contains(['@', '#', '?']),
+                "webhook.allowed",
+                format!("{address:?} is not an address like https://hooks.example.com/nodes"),
+            );
+        }
+        self.require(
+            webhook.allowed.is_empty() || webhook.secret.expose().len() >= 16,
+            "webhook.secret",
+            "must have at least 16 characters: receivers know our messages by it",
+        );
+        self.require(
+            webhook.url.is_empty() || webhook.allowed.iter().any(|a| webhook.url.starts_with(a)),
+            "webhook.url",
+            "must begin with one of webhook.allowed",
+        );
+    }
+
     fn url(&mut self, key: &str, value: &str, schemes: &[&str]) {
         self.require(
             value.is_empty() || is_url(value, schemes),
@@ -241,13 +262,8 @@ impl<'a> Validation<'a> {
     }
 
     fn kubernetes(&mut self, kubernetes: &Kubernetes) {
-        let name = &kubernetes.cluster;
-        let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         self.require(
-            (1..=63).contains(&name.len())
-                && name.chars().all(|c| letter(c) || c == '-')
-                && name.starts_with(letter)
-                && name.ends_with(letter),
+            is_cluster_name(&kubernetes.cluster),
             "kubernetes.cluster",
             "must be up to 63 lower-case letters, digits and dashes, like \"default\"",
         );
@@ -298,7 +314,19 @@ impl<'a> Validation<'a> {
             "must not be below executor.request_timeout",
         );
         self.range("executor.max_nodes", executor.max_nodes, 1, 100_000);
+        self.range("executor.cluster_concurrency", executor.cluster_concurrency, 1, 5_000);
+        self.range("executor.cluster_qps", executor.cluster_qps, 0, 100_000);
     }
+}
+
+/// Whether a cluster can have this name: it stands in URLs and in labels of metrics.
+#[must_use]
+pub fn is_cluster_name(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (1..=63).contains(&name.len())
+        && name.chars().all(|c| letter(c) || c == '-')
+        && name.starts_with(letter)
+        && name.ends_with(letter)
 }
 
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {

@@ -20,6 +20,18 @@ pub enum StatusWord {
     SchedulingDisabled,
 }
 
+impl StatusWord {
+    /// For sorting: what needs a look comes first.
+    pub(super) const fn rank(self) -> char {
+        match self {
+            Self::NotReady => '0',
+            Self::Unknown => '1',
+            Self::SchedulingDisabled => '2',
+            Self::Ready => '3',
+        }
+    }
+}
+
 impl std::str::FromStr for StatusWord {
     type Err = String;
 
@@ -76,13 +88,13 @@ pub struct NodeView {
     /// Its annotations.
     annotations: BTreeMap<String, String>,
     /// Its address within the cluster.
-    internal_ip: Option<String>,
+    pub(super) internal_ip: Option<String>,
     /// Its kubelet's version.
     #[schema(example = "v1.36.0")]
-    version: String,
+    pub(super) version: String,
     /// When it joined.
     #[schema(value_type = Option<String>, format = DateTime)]
-    created_at: Option<Timestamp>,
+    pub(super) created_at: Option<Timestamp>,
     /// Version of the object.
     resource_version: String,
 }
