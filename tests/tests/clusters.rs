@@ -118,12 +118,9 @@ async fn a_cluster_is_used_by_every_replica_until_it_is_removed() -> anyhow::Res
         }
     };
     tokio::time::timeout(SOON, closed).await.context("watches are left open")?;
-    let answer = one.post("/api/v1/tasks", &{
-        let mut body = label_task(&["node-0001".into()], "example.com/c", "d");
-        body["cluster"] = "east".into();
-        body
-    });
-    let problem = answer.await?.problem()?;
+    let mut body = label_task(&["node-0001".into()], "example.com/c", "d");
+    body["cluster"] = "east".into();
+    let problem = one.post("/api/v1/tasks", &body).await?.problem()?;
     assert_eq!((problem.status, problem.errors[0].field.as_str()), (422, "cluster"));
     world.stop().await
 }
@@ -238,7 +235,8 @@ fn rss(world: &World, pod: usize) -> anyhow::Result<u64> {
 async fn what_is_wrong_with_a_cluster_is_named_and_nothing_changes() -> anyhow::Result<()> {
     let world = World::new("clusters_bad").nodes(1).start().await?;
     let api = world.sign_in(0).await?;
-    let good = world.sim.kubeconfig();
+    let east = sim(1).await?;
+    let good = east.kubeconfig();
     let user = |user: &str| good.replace("{}", user);
     for (name, kubeconfig, status, field) in [
         ("Upper", good.clone(), 422, "name"),

@@ -35,7 +35,7 @@ const BATCH: i64 = 8;
 /// Pauses double from the first to the longest; all together they are more than a day.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3 * 3600);
-const MAX_TRIES: i32 = 20;
+const MAX_TRIES: i32 = 22;
 
 /// What is sent.
 #[derive(Serialize)]

@@ -118,6 +118,11 @@ impl UserList {
         if note.seq <= listed.head.seq {
             return;
         }
+        // Something is missing, or somebody makes it up: only the row knows.
+        if note.prev != listed.head.seq {
+            self.dirty.insert(note.task);
+            return;
+        }
         self.version += 1;
         let updated_at = Timestamp::from_microsecond(note.published_us);
         let error = note.error.as_deref().map(Into::into);

@@ -291,6 +291,26 @@ fn a_list_is_told_whole_once_and_then_by_its_changes() {
 }
 
 #[test]
+fn a_list_follows_the_row_where_a_notification_does_not_follow_on_what_is_known() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let id = connect(&mut hub);
+    hub.watch_tasks(id);
+    let jobs = hub.take_lists();
+    hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    frames(&mut hub, id);
+    let real = row.step(&[(0, ItemStatus::Succeeded)], false);
+    let forged = Notification { prev: Seq(1_000), seq: Seq(1_001), ..real.clone() };
+    hub.notify(&forged);
+    let jobs = hub.take_lists();
+    assert!(frames(&mut hub, id).is_empty(), "made up, and told");
+    assert_eq!(jobs[0].query, ListQuery::Some(vec![row.id]));
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    let told = frames(&mut hub, id);
+    assert!(matches!(&told[..], [Frame::List { full: false, heads }] if heads[0].seq == real.seq));
+}
+
+#[test]
 fn whoever_comes_later_gets_the_list_whole() {
     let (mut hub, mut row) = (hub(), Row::new(0));
     let first = connect(&mut hub);
