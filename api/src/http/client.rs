@@ -13,7 +13,12 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The other end of the connection that a request came on; the server puts it into the extensions.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted up to here.
+    pub tls: bool,
+}
 
 /// What the configuration says about the way to us.
 #[derive(Debug, Clone, Default)]
@@ -59,8 +64,10 @@ impl Edge {
     /// The client behind a request.
     #[must_use]
     pub fn client(&self, parts: &Parts) -> Client {
-        let peer = parts.extensions.get::<Peer>().map(|p| p.0.ip().to_canonical());
+        let peer = parts.extensions.get::<Peer>();
+        let tls = peer.is_some_and(|p| p.tls);
         // Without a peer (a test without a socket) nobody is trusted.
+        let peer = peer.map(|p| p.address.ip().to_canonical());
         let peer = peer.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
         let trusted = self.trusts(peer);
         let forwarded = |name| trusted.then(|| last(&parts.headers, &name)).flatten();
@@ -69,10 +76,16 @@ impl Edge {
             .or_else(|| last(&parts.headers, &http::header::HOST));
         let https = match forwarded(FORWARDED_PROTO) {
             Some(proto) => proto.eq_ignore_ascii_case("https"),
-            None => self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
+            None => tls || self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
         };
         let address = if trusted { self.nearest_untrusted(&parts.headers, peer) } else { peer };
         Client { address, https, host }
+    }
+
+    /// Whether an address is one of our proxies.
+    #[must_use]
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.trusts(address.to_canonical())
     }
 
     /// The authority of `api.public_url`.
@@ -129,7 +142,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let peer = Peer(SocketAddr::new(peer.parse().expect("an address"), 1));
+        let address = SocketAddr::new(peer.parse().expect("an address"), 1);
+        let peer = Peer { address, tls: false };
         request.extension(peer).body(()).expect("a request").into_parts().0
     }
 

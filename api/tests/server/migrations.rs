@@ -46,12 +46,14 @@ async fn a_second_run_finds_nothing_to_do() {
     let second = run(&settings, false).await.expect("migrates");
     assert_eq!(second, Report { applied: Vec::new(), ..first });
     let ours = [
+        "audit_log",
         "node_drains",
         "node_tasks",
         "progress_items",
         "progress_tasks",
         "refinery_schema_history",
         "sessions",
+        "user_clusters",
         "users",
     ];
     assert_eq!(tables(&database).await, ours);

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use knm_api::auth::{Auth, Passwords};
+use knm_api::auth::{AuditLog, Auth, Passwords};
 use knm_api::clusters::{self, ClusterAdmin, Keyring, Registry, Source};
 use knm_api::db::migrate::Migration;
 use knm_api::db::users::{self, NewAccount};
 use knm_api::engine::Engine;
 use knm_api::http::client::Edge;
+use knm_api::http::cors::Cors;
+use knm_api::http::inflight::InFlight;
+use knm_api::http::port::Port;
 use knm_api::relay_link::tunnel::Tunnels;
 use knm_api::routes::meta::MetaView;
 use knm_api::routes::nodes::EventStreams;
@@ -104,6 +107,10 @@ impl TestApp {
         let cluster = clusters.get("default").expect("it is there");
         let state = State(Arc::new(Services {
             edge: Edge::new(&config.api.trusted_proxies, &config.api.public_url).expect("valid"),
+            cors: Cors::new(&config.api.allowed_origins),
+            in_flight: InFlight::default(),
+            audit: AuditLog::register(pool.clone(), &registry).expect("fresh names"),
+            exports: routes::audit::Exports::default(),
             auth: Auth::new(pool, config.auth.clone(), Passwords::new(2)),
             tasks: engine.service(),
             clusters,
@@ -111,7 +118,7 @@ impl TestApp {
             tunnels: tunnels.clone(),
             meta: MetaView {
                 name: "kube-node-manager",
-                version: "0",
+                version: Some("0"),
                 relay_url: None,
                 default_cluster: "default".into(),
             },
@@ -124,7 +131,10 @@ impl TestApp {
         let http = api_http::metrics::Metrics::register(&registry).expect("fresh names");
         let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
         let router = routes::router();
-        tasks.spawn(api_http::server::serve(listener, router, state, http, limits, stop.clone()));
+        let port = Port::new(None, Edge::default());
+        let serve =
+            api_http::server::serve(listener, port, router, state, http, limits, stop.clone());
+        tasks.spawn(serve);
         until("the nodes are known", async || cluster.nodes.len() == options.nodes).await;
         Self {
             api: Api::new(format!("http://{address}")),
@@ -143,7 +153,7 @@ impl TestApp {
         let hash = Passwords::new(1).hash(PASSWORD.into()).await.expect("room");
         let sql = self.database.connect().await.expect("connects");
         let new = NewAccount { username, password_hash: &hash, role };
-        users::insert(&sql, &new).await.expect("stored").expect("a free name");
+        users::insert(&*sql, &new).await.expect("stored").expect("a free name");
     }
 
     /// Makes an account of that role and signs it in.
