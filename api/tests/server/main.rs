@@ -1,6 +1,7 @@
 //! The api's HTTP side as clients see it, on a real socket, a real database and a simulated cluster.
 
 mod accounts;
+mod audit;
 mod command;
 mod description;
 mod migrations;
@@ -8,5 +9,7 @@ mod nodes;
 mod problems;
 mod support;
 mod tasks;
+mod tls;
 mod tunnel;
 mod ui;
+mod users;

@@ -12,6 +12,7 @@ use knm_api::http::client::Edge;
 use knm_api::http::cors::Cors;
 use knm_api::http::inflight::InFlight;
 use knm_api::http::port::Port;
+use knm_api::http::tls::Tls;
 use knm_api::relay_link::tunnel::Tunnels;
 use knm_api::routes::meta::MetaView;
 use knm_api::routes::nodes::EventStreams;
@@ -42,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) database_port: Option<u16>,
     /// As `KNM_ENCRYPTION_KEY`.
     pub(crate) encryption_key: String,
+    /// What the port encrypts with.
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             relay,
             database_port: None,
             encryption_key: String::new(),
+            tls: None,
         }
     }
 }
@@ -64,6 +68,7 @@ pub(crate) struct TestApp {
     pub(crate) sim: KubeSim,
     pub(crate) tunnels: Tunnels,
     pub(crate) address: std::net::SocketAddr,
+    pub(crate) registry: prometheus::Registry,
     _engine: Engine,
     _tasks: JoinSet<()>,
     _stop: DropGuard,
@@ -131,7 +136,11 @@ impl TestApp {
         let http = api_http::metrics::Metrics::register(&registry).expect("fresh names");
         let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
         let router = routes::router();
-        let port = Port::new(None, Edge::default());
+        let edge = Edge::new(&config.api.trusted_proxies, "").expect("networks");
+        if let Some(tls) = options.tls.clone() {
+            tasks.spawn(async move { match tls.watch().await {} });
+        }
+        let port = Port::new(options.tls, edge);
         let serve =
             api_http::server::serve(listener, port, router, state, http, limits, stop.clone());
         tasks.spawn(serve);
@@ -142,6 +151,7 @@ impl TestApp {
             sim,
             tunnels,
             address,
+            registry,
             _engine: engine,
             _tasks: tasks,
             _stop: stop.drop_guard(),
