@@ -7,7 +7,7 @@ use knm_shared::session::{Identity, Role};
 
 use super::credentials::{check_password, check_username};
 use super::service::{Auth, AuthError, Inner};
-use crate::db::accounts::{self, Bindings, Change, Changed, User};
+use crate::db::accounts::{self, Bindings, Change, Changed, Difference, User};
 use crate::db::sessions;
 use crate::db::users::NewAccount;
 
@@ -59,18 +59,14 @@ impl Auth {
         accounts::create(&mut client, &account, &clusters).await?.ok_or(AuthError::NameTaken)
     }
 
-    /// Changes an account. Returns how it was, how it is, and how many tasks were paused.
+    /// Changes an account.
     ///
     /// # Errors
     /// [`AuthError`]
-    pub async fn change_user(
-        &self,
-        id: UserId,
-        change: &Change,
-    ) -> Result<(User, User, i64), AuthError> {
+    pub async fn change_user(&self, id: UserId, change: &Change) -> Result<Difference, AuthError> {
         let mut client = self.inner.pool.get().await?;
         match accounts::change(&mut client, id, change).await? {
-            Changed::Done { before, after, paused } => Ok((before, after, paused)),
+            Changed::Done(difference) => Ok(*difference),
             Changed::Unknown => Err(AuthError::UnknownUser),
             Changed::LastAdmin => Err(AuthError::LastAdmin),
             Changed::BoundAdmin => Err(AuthError::BoundAdmin),

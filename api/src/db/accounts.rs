@@ -102,18 +102,22 @@ pub struct Change {
     pub disabled: Option<bool>,
 }
 
+/// An account before and after.
+#[derive(Debug)]
+pub struct Difference {
+    /// How the account was.
+    pub before: User,
+    /// How it is.
+    pub after: User,
+    /// Tasks that were paused.
+    pub paused: i64,
+}
+
 /// What became of a change.
 #[derive(Debug)]
 pub enum Changed {
     /// It was made.
-    Done {
-        /// How the account was.
-        before: User,
-        /// How it is.
-        after: User,
-        /// Tasks that were paused.
-        paused: i64,
-    },
+    Done(Box<Difference>),
     /// There is no such account.
     Unknown,
     /// Nobody would be left to manage users.
@@ -169,7 +173,8 @@ pub async fn change(client: &mut Client, id: UserId, change: &Change) -> Result<
     }
     let after = get(&transaction, id).await?;
     transaction.commit().await?;
-    Ok(after.map_or(Changed::Unknown, |after| Changed::Done { before, after, paused }))
+    let done = |after| Changed::Done(Box::new(Difference { before, after, paused }));
+    Ok(after.map_or(Changed::Unknown, done))
 }
 
 async fn bind(client: &impl GenericClient, id: UserId, clusters: &Bindings) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::State;
 use super::auth::RoleName;
 use crate::auth::NewUser;
-use crate::db::accounts::{Bindings, Change, User};
+use crate::db::accounts::{Bindings, Change, Difference, User};
 use crate::http::audit::Note;
 use crate::http::query::Query;
 use crate::http::router::Outcome;
@@ -219,7 +219,8 @@ pub async fn change(state: State, mut request: Request, _identity: Identity) -> 
         disabled,
     };
     let changed = state.auth.change_user(id, &change).await;
-    let (before, after, paused) = changed.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
+    let Difference { before, after, paused } =
+        changed.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
     let mut now = told(&after);
     if paused > 0 {
         now["paused_tasks"] = paused.into();
