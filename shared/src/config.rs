@@ -24,7 +24,7 @@ mod tree;
 mod validate;
 
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{DEFAULT_PATH, Loaded, Source, load, load_with};
+pub use load::{DEFAULT_PATH, Loaded, Source, load, load_text, load_with};
 pub use secret::Secret;
 pub use validate::is_cluster_name;
 

@@ -207,6 +207,8 @@ fn identity(row: &Row) -> Option<Identity> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
@@ -230,6 +232,23 @@ mod tests {
         }
         for value in ["Bearer", "Bearer ", "Basic abc"] {
             assert!(Token::from_headers(&headers(AUTHORIZATION, value)).is_none(), "{value:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a client sends, at most one token comes of it, and that is a part of what it sent.
+        #[test]
+        fn a_token_is_what_was_sent(value in "[ -~]{0,80}", tail in "[a-zA-Z0-9;= _-]{0,40}") {
+            for value in [value, format!("knm_session={tail}"), format!("Bearer {tail}")] {
+                for name in [COOKIE_HEADER, AUTHORIZATION] {
+                    let headers = headers(name, &value);
+                    let token = Token::from_headers(&headers);
+                    prop_assert!(token.as_ref().is_none_or(|t| value.contains(t.expose())));
+                    prop_assert!(token.as_ref().is_none_or(|t| !t.expose().is_empty()));
+                    let (bearer, cookie) = (Token::is_bearer(&headers), Token::is_cookie(&headers));
+                    prop_assert_eq!(token.is_some(), bearer || cookie);
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod command;
 mod description;
 mod migrations;
 mod nodes;
+mod outside_bytes;
 mod problems;
 mod support;
 mod tasks;
