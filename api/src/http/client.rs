@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Uri};
@@ -25,6 +26,8 @@ pub struct Peer {
 pub struct Edge {
     trusted: Arc<[IpNet]>,
     public: Option<Uri>,
+    /// Whether it was said that somebody forwards whom nobody trusts.
+    told: Arc<AtomicBool>,
 }
 
 /// `api.trusted_proxies` or `api.public_url` is not what validation let pass.
@@ -58,7 +61,7 @@ impl Edge {
             "" => None,
             url => Some(url.parse().map_err(|_| BadEdge(url.to_owned()))?),
         };
-        Ok(Self { trusted, public })
+        Ok(Self { trusted, public, told: Arc::default() })
     }
 
     /// The client behind a request.
@@ -70,6 +73,9 @@ impl Edge {
         let peer = peer.map(|p| p.address.ip().to_canonical());
         let peer = peer.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
         let trusted = self.trusts(peer);
+        if !trusted && parts.headers.contains_key(FORWARDED_FOR) {
+            self.tell_of_stranger(peer);
+        }
         let forwarded = |name| trusted.then(|| last(&parts.headers, &name)).flatten();
         let host = forwarded(FORWARDED_HOST)
             .or_else(|| parts.uri.authority().map(|a| a.as_str().to_owned()))
@@ -92,6 +98,17 @@ impl Edge {
     #[must_use]
     pub fn public_authority(&self) -> Option<&str> {
         self.public.as_ref().and_then(|uri| uri.authority()).map(http::uri::Authority::as_str)
+    }
+
+    /// Once: most likely it is the installation's own proxy, and every user looks like it.
+    fn tell_of_stranger(&self, peer: IpAddr) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "X-Forwarded-For of a peer that is not in api.trusted_proxies is not believed; if this is \
+                 your proxy, name it there: until then all users count as one address"
+            );
+        }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {

@@ -5,7 +5,7 @@ use knm_shared::session::Role;
 use knm_tests::api::Api;
 use serde_json::{Value, json};
 
-use super::support::{PASSWORD, TestApp, refusal};
+use super::support::{Options, PASSWORD, TestApp, refusal, until};
 
 async fn entries(api: &Api, query: &str) -> Vec<Value> {
     let page = api.get(&format!("/api/v1/audit?{query}")).await.expect("answers");
@@ -172,4 +172,39 @@ async fn what_cannot_be_stored_is_counted_and_what_was_done_is_answered() {
         app.registry.gather().into_iter().find(|m| m.name() == "knm_api_audit_failures_total");
     let lost = lost.expect("registered");
     assert!((lost.get_metric()[0].get_counter().get_value() - 1.0).abs() < 1e-9);
+}
+
+/// As deploy/security.md has it: everything works for a role that owns nothing.
+#[tokio::test]
+async fn a_role_that_only_serves_can_do_all_that_serving_takes() {
+    let role = format!("app_{}", uuid::Uuid::new_v4().simple());
+    let server = knm_tests::postgres::shared_server().await.expect("a server");
+    let superuser = server.connect().await.expect("connects");
+    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'x'");
+    superuser.batch_execute(&create).await.expect("a role");
+    let options = Options { role: Some(role.clone()), ..Options::default() };
+    let app = TestApp::start_with(options).await;
+    let admin = app.signed_in(Role::Admin).await;
+    let jane = json!({"username": "jane", "password": PASSWORD, "role": "operator"});
+    let jane = admin.post("/api/v1/users", &jane).await.expect("answers").ok().expect("made");
+    let theirs = app.api.login("jane", PASSWORD).await.expect("signs in");
+    let nodes = admin.nodes().await.expect("nodes");
+    let task = theirs.label(&nodes, "example.com/a", "b").await.expect("accepted");
+    until("the task is done", async || {
+        admin.task(task).await.expect("a task")["status"] == "completed"
+    })
+    .await;
+    let path = format!("/api/v1/users/{}", jane["id"].as_str().expect("an id"));
+    let closed = json!({"disabled": true, "clusters": {"default": "viewer"}}).to_string();
+    let json = [("content-type", "application/json")];
+    let closed = admin.send(Method::PATCH, &path, &json, closed).await.expect("answers");
+    closed.ok().expect("closed");
+    let sql = app.database.connect().await.expect("connects");
+    let by =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = $1";
+    assert!(app.database.value::<i64>(by, &[&role]).await.expect("a count") > 0, "it is that role");
+    assert_eq!(entries(&admin, "").await.len(), 5);
+    sql.batch_execute(&format!("SET ROLE {role}")).await.expect("may");
+    assert!(sql.batch_execute("DELETE FROM audit_log").await.is_err());
+    drop(app);
 }

@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) encryption_key: String,
     /// What the port encrypts with.
     pub(crate) tls: Option<Tls>,
+    /// A role of its own that the server connects as, with the password `x`.
+    pub(crate) role: Option<String>,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             database_port: None,
             encryption_key: String::new(),
             tls: None,
+            role: None,
         }
     }
 }
@@ -83,6 +86,12 @@ impl TestApp {
         let database = database("server").await;
         let mut section = section(&database);
         migrate(&settings(&section)).await;
+        if let Some(role) = &options.role {
+            let mut owner =
+                Migration::begin(&connector(&settings(&section))).await.expect("the lock");
+            owner.grant(role).await.expect("grants");
+            (section["username"], section["password"]) = (role.as_str().into(), "x".into());
+        }
         if let Some(port) = options.database_port {
             section["port"] = port.into();
         }
