@@ -47,6 +47,8 @@ async fn a_second_run_finds_nothing_to_do() {
     assert_eq!(second, Report { applied: Vec::new(), ..first });
     let ours = [
         "audit_log",
+        "clusters",
+        "freezes",
         "node_drains",
         "node_tasks",
         "progress_items",
@@ -55,6 +57,7 @@ async fn a_second_run_finds_nothing_to_do() {
         "sessions",
         "user_clusters",
         "users",
+        "webhook_deliveries",
     ];
     assert_eq!(tables(&database).await, ours);
 }

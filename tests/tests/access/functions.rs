@@ -62,14 +62,19 @@ async fn every_operation_asks_who_it_is_and_what_they_may() -> anyhow::Result<()
         }
     }
     let of = |who: &str| forbidden.get(who).cloned().unwrap_or_default();
+    let for_admins = |method: &Method, path: &str| {
+        let changes = *method != Method::GET;
+        path.starts_with("/api/v1/users")
+            || path.starts_with("/api/v1/audit")
+            || (changes && path.starts_with("/api/v1/clusters"))
+            || (changes && path.starts_with("/api/v1/freezes"))
+    };
     let admins: Vec<String> = all
         .iter()
-        .filter(|(_, path, _)| {
-            path.starts_with("/api/v1/users") || path.starts_with("/api/v1/audit")
-        })
+        .filter(|(method, path, _)| for_admins(method, path))
         .map(|(method, path, _)| format!("{method} {path}"))
         .collect();
-    assert_eq!(admins.len(), 7, "{admins:?}");
+    assert_eq!(admins.len(), 12, "{admins:?}");
     assert_eq!(of("operator"), admins);
     for path in ["", "/{}/cancel", "/{}/pause", "/{}/resume", "/{}/retry", "/{}/revert"] {
         let path = path.replace("{}", "01890a5d-ac96-774b-bcce-b302099a8057");

@@ -9,7 +9,7 @@
 //! | API4 unrestricted resource consumption | `resources` |
 //! | API5 broken function level authorization | `functions` |
 //! | API6 sensitive business flows | `flood`: a login flood locks nobody out |
-//! | API7 server side request forgery | no request names a URL that the programs would ask |
+//! | API7 server side request forgery | `clusters`, unit tests of `api/src/webhook`: whom the programs ask |
 //! | API8 security misconfiguration | `configuration`, `leaks` |
 //! | API9 improper inventory management | `functions`: what is served is what is described |
 //! | API10 unsafe consumption of APIs | `node_retries`, `operations`: what a cluster answers |
