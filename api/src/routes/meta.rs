@@ -15,7 +15,7 @@ pub struct MetaView {
     #[schema(example = "kube-node-manager")]
     pub name: &'static str,
     /// Release; only those who are signed in are told.
-    #[schema(example = "0.1.0")]
+    #[schema(example = "1.2.3")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<&'static str>,
     /// Where browsers reach the relay, when not at this origin.

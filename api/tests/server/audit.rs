@@ -27,7 +27,7 @@ async fn every_sign_in_refusal_change_and_task_is_there() {
     let admin = app.signed_in(Role::Admin).await;
     let operator = app.signed_in(Role::Operator).await;
     let viewer = app.signed_in(Role::Viewer).await;
-    assert!(app.api.login("jane", "wrong").await.is_err());
+    assert!(app.api.login("jane", "no-such-password").await.is_err());
     let label = |key: &str| json!({"action": "label", "nodes": {"all": true}, "params": {"set": {key: "x"}}, "reason": "why"});
     let json = [("content-type", "application/json"), ("x-request-id", "asked-by-me")];
     let body = label("example.com/a").to_string();
@@ -82,7 +82,7 @@ async fn every_sign_in_refusal_change_and_task_is_there() {
         (&json!("viewer"), &json!("operator"))
     );
     let text = serde_json::to_string(&all).expect("JSON");
-    for secret in [PASSWORD, "wrong", "argon2", "knm_forged", admin.token().expect("signed in")] {
+    for secret in [PASSWORD, "no-such-password", "argon2", "knm_forged", admin.token().expect("signed in")] {
         assert!(!text.contains(secret), "{secret}");
     }
 

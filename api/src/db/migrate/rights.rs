@@ -8,7 +8,7 @@ use super::{MigrateError, quote};
 
 /// Whether the session's role may make tables where ours are.
 pub(super) async fn may_create(client: &Client) -> Result<bool, Error> {
-    const SQL: &str = "SELECT has_schema_privilege(current_schema(), 'CREATE')";
+    const SQL: &str = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
     Ok(client.query_typed_one(SQL, &[]).await?.get(0))
 }
 
