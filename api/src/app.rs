@@ -21,10 +21,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::auth::{Auth, Passwords};
+use crate::auth::{AuditLog, Auth, Passwords};
 use crate::clusters::{self, ClusterAdmin, Clusters};
 use crate::engine::Engine;
 use crate::http::client::Edge;
+use crate::http::cors::Cors;
+use crate::http::inflight::InFlight;
+use crate::http::port::Port;
+use crate::http::tls::{Files, Tls, TlsError};
 use crate::relay_link::{self, tunnel::Tunnels};
 use crate::routes::nodes::EventStreams;
 use crate::routes::{self, Services, State, meta::MetaView};
@@ -73,6 +77,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
 
     let scraped = Scraped::register(&registry, &pool, &clusters)?;
     let metrics = Metrics::register(&registry)?;
+    let audit = AuditLog::register(pool.clone(), &registry)?;
     let admin_port = Admin::new(registry, readiness.clone())
         .before_scrape(move || scraped.refresh())
         .bind(config.api.admin_listen)
@@ -115,6 +120,11 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let ui = routes::ui::Ui::load(&config.api.web_dir, relay_url.as_deref())?;
     // Whatever can fail comes before the engine: a process that holds leases stops in good order.
     let edge = Edge::new(&config.api.trusted_proxies, &config.api.public_url)?;
+    let tls = tls(config)?;
+    if let Some(tls) = tls.clone() {
+        permanent.spawn(tls.watch());
+    }
+    let port = Port::new(tls, edge.clone());
     let listener = knm_shared::http::bind(config.api.listen).await?;
     let address = listener.local_addr().context("the address of the listening socket")?;
     let broken = CancellationToken::new();
@@ -124,6 +134,10 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let streams = EventStreams::default();
     let state = State(Arc::new(Services {
         edge,
+        cors: Cors::new(&config.api.allowed_origins),
+        in_flight: InFlight::default(),
+        audit: audit.clone(),
+        exports: routes::audit::Exports::default(),
         auth: Auth::new(pool.clone(), config.auth.clone(), passwords),
         tasks: engine.service(),
         clusters,
@@ -138,7 +152,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let limits = Limits { drain: DRAIN, ..Limits::default() };
     let (router, token) = (routes::router(), server_stop.clone());
     let mut server = JoinSet::new();
-    server.spawn(http::server::serve(listener, router, state, metrics.http, limits, token));
+    server.spawn(http::server::serve(listener, port, router, state, metrics.http, limits, token));
     info!(%address, "serving the API");
     starting.open();
 
@@ -156,6 +170,8 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     engine.stop().await;
     server_stop.cancel();
     server.join_all().await;
+    // What has begun is told before the pool closes.
+    let _ = timeout(CLOSE_TIMEOUT, audit.close()).await;
     let _ = timeout(CLOSE_TIMEOUT, tunnels.close()).await;
     permanent.shutdown().await;
     pool_stop.cancel();
@@ -175,10 +191,17 @@ fn unexpected(ended: Option<Result<Infallible, tokio::task::JoinError>>) -> anyh
     }
 }
 
+/// What the API's port encrypts with, if it does.
+fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
+    let (cert, key) = (config.api.tls_cert.clone(), config.api.tls_key.clone());
+    let configured = !cert.as_os_str().is_empty();
+    configured.then(|| Tls::load(Files { cert, key })).transpose()
+}
+
 fn meta(config: &Config) -> MetaView {
     MetaView {
         name: "kube-node-manager",
-        version: crate::VERSION,
+        version: Some(crate::VERSION),
         relay_url: Some(config.relay.public_url.clone()).filter(|url| !url.is_empty()),
         default_cluster: config.kubernetes.cluster.clone(),
     }

@@ -46,6 +46,12 @@ enum Command {
         /// Rename tables of another program that are in the way to legacy_…
         #[arg(long)]
         adopt: bool,
+        /// Afterwards, let this role serve: it gets every right that takes, and no other
+        ///
+        /// For a database whose tables belong to another role than the one that knm-api and knm-relay
+        /// connect as. That role can add to the audit log but not change it.
+        #[arg(long, value_name = "ROLE")]
+        grant_to: Option<String>,
     },
     /// Manage accounts
     #[command(subcommand)]
@@ -112,7 +118,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Command::Migrate { adopt } => migrate(&config::load(config)?, adopt).await?,
+        Command::Migrate { adopt, grant_to } => {
+            migrate(&config::load(config)?, adopt, grant_to.as_deref()).await?;
+        }
         Command::Admin(AdminCommand::Create { username }) => {
             create_admin(&config::load(config)?, &username).await?;
         }
@@ -120,10 +128,15 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn migrate(loaded: &Loaded, adopt: bool) -> anyhow::Result<()> {
+async fn migrate(loaded: &Loaded, adopt: bool, grant_to: Option<&str>) -> anyhow::Result<()> {
     telemetry::init(&loaded.config.log)?;
     tracing::info!("{}", phrases::DATABASE_INITIALIZING);
-    let report = open(loaded).await?.run(adopt).await?;
+    let mut migration = open(loaded).await?;
+    let report = migration.run(adopt).await?;
+    if let Some(role) = grant_to {
+        migration.grant(role).await?;
+        tracing::info!(role, "granted what serving takes");
+    }
     tracing::info!(version = report.version, "{}", phrases::DATABASE_INITIALIZED);
     Ok(())
 }
@@ -137,13 +150,13 @@ async fn create_admin(loaded: &Loaded, username: &str) -> anyhow::Result<()> {
     check_username(username)?;
     let password = secret::read().context("the password could not be read")?;
     check_password(&password)?;
-    let migration = open(loaded).await?;
+    let mut migration = open(loaded).await?;
     if !migration.has_schema().await? {
         anyhow::bail!("the database has no schema yet; run \"knm-api migrate\" first");
     }
     let password_hash = Passwords::new(1).hash(password).await?;
     let account = NewAccount { username, password_hash: &password_hash, role: Role::Admin };
-    if !migration.create_user(&account).await? {
+    if !migration.create_user(&account, "knm-api admin create").await? {
         anyhow::bail!("there is a user {username} already");
     }
     println!("created the administrator {username}");
@@ -160,7 +173,7 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["knm-api", "migrate", "--adopt", "--config", "x.yaml"]);
-        assert!(matches!(cli.command, Some(Command::Migrate { adopt: true })));
+        assert!(matches!(cli.command, Some(Command::Migrate { adopt: true, grant_to: None })));
         assert_eq!(cli.config, Some("x.yaml".into()));
         assert!(Cli::parse_from(["knm-api"]).command.is_none());
         assert!(Cli::try_parse_from(["knm-api", "admin", "create"]).is_err());

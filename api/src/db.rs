@@ -1,5 +1,7 @@
 //! SQL: one module per table or question, and none anywhere else.
 
+pub mod accounts;
+pub mod audit;
 pub mod claim;
 pub mod clusters;
 pub mod drains;

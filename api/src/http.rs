@@ -3,10 +3,14 @@
 //! is served is in [`routes`](crate::routes).
 
 pub mod assets;
+pub mod audit;
 pub mod body;
 pub mod client;
 pub mod cookie;
+pub mod cors;
+pub mod inflight;
 pub mod metrics;
+pub mod port;
 pub mod problem;
 pub mod query;
 pub mod request_id;
@@ -14,6 +18,7 @@ pub mod router;
 pub mod same_origin;
 pub mod server;
 pub mod stack;
+pub mod tls;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};

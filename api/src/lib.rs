@@ -4,6 +4,7 @@
 //! nowhere else; what a task means knows neither SQL nor HTTP.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod causes;
 pub mod cli;

@@ -3,13 +3,15 @@
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 
-use crate::routes::{auth, clusters, freezes, meta, nodes, progress, tasks};
+use crate::routes::{audit, auth, clusters, freezes, meta, nodes, progress, tasks, users};
 use crate::tasks::{DrainParams, KeyParams, NoParams, RevertParams, TaintParams};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "kube-node-manager",
+        // Of the API, not of the program: outsiders are not told which release this is.
+        version = "1",
         description = "Batch operations on Kubernetes nodes, with live progress.\n\nErrors are problem \
                        documents (RFC 9457) of the schema `Problem`. Every response carries \
                        `X-Request-Id`.",
@@ -19,6 +21,9 @@ use crate::tasks::{DrainParams, KeyParams, NoParams, RevertParams, TaintParams};
     paths(
         auth::login, auth::logout, auth::me,
         auth::list_tokens, auth::create_token, auth::delete_token,
+        auth::list_sessions, auth::delete_session, auth::change_password,
+        users::list, users::get, users::create, users::change, users::reset_password,
+        audit::list, audit::export,
         meta::meta, meta::openapi,
         clusters::list, clusters::get, clusters::add, clusters::replace, clusters::remove,
         freezes::list, freezes::freeze, freezes::thaw,
@@ -30,6 +35,8 @@ use crate::tasks::{DrainParams, KeyParams, NoParams, RevertParams, TaintParams};
     components(schemas(KeyParams, TaintParams, NoParams, DrainParams, RevertParams)),
     tags(
         (name = "auth", description = "Sessions and personal tokens"),
+        (name = "users", description = "Accounts"),
+        (name = "audit", description = "What everybody has done"),
         (name = "meta", description = "This installation and its API"),
         (name = "clusters", description = "Clusters and their nodes"),
         (name = "tasks", description = "Batch operations"),

@@ -24,7 +24,7 @@ use crate::session::{self, SessionMetrics};
 use crate::status::{ListenerState, Status};
 
 /// The migration that brought the newest table or column that the relay reads.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 4;
 /// How often the schema is looked for: the api migrates while the relay already waits.
 const SCHEMA_RETRY: Duration = Duration::from_millis(500);
 /// How often the wait is mentioned again.

@@ -36,6 +36,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use knm_shared::access::{Access, Action};
 use knm_shared::epoch::{Cursor, DatabaseEpoch, Epoch};
 use knm_shared::ids::{TaskId, UserId};
 use knm_shared::notification::{Notification, Revocation};
@@ -169,7 +170,12 @@ impl Hub {
     /// # Errors
     /// Before the database has named its history and while stopping, and when the user has as many
     /// as one may have.
-    pub fn connect(&mut self, owner: Owner, wake: Arc<Notify>) -> Result<Welcome, CloseReason> {
+    pub fn connect(
+        &mut self,
+        owner: Owner,
+        access: Access,
+        wake: Arc<Notify>,
+    ) -> Result<Welcome, CloseReason> {
         let Some(epoch) = self.epoch().filter(|_| !self.closing).cloned() else {
             return Err(CloseReason::Restart);
         };
@@ -182,7 +188,7 @@ impl Hub {
         let mode = self.mode.kind;
         // `hello` names the mode; what it cannot say (why, since when) follows.
         let tell_mode = mode != ModeKind::Live;
-        self.sessions.insert(id, Session::new(owner, wake, tell_mode));
+        self.sessions.insert(id, Session::new(owner, access, wake, tell_mode));
         self.metrics.connections.inc();
         Ok(Welcome { id, epoch, mode })
     }
@@ -236,8 +242,30 @@ impl Hub {
         session.place(task_id, position);
         let task = self.tasks.entry(task_id).or_default();
         task.subscribers.insert(id);
+        // Where the cluster is not known yet, the read that everybody waits for tells it.
+        if let Some(cluster) = task.cluster.clone() {
+            self.turn_away(task_id, &cluster);
+        }
         self.settle(id, task_id);
         Ok(())
+    }
+
+    /// Ends the subscriptions of those who may not read the cluster that a task is on.
+    fn turn_away(&mut self, task_id: TaskId, cluster: &str) {
+        let Some(task) = self.tasks.get_mut(&task_id) else {
+            return;
+        };
+        task.cluster.get_or_insert_with(|| cluster.into());
+        let sessions = &self.sessions;
+        let may_not = |id: &&ConnId| {
+            let session = sessions.get(id);
+            session.is_some_and(|s| !s.access.may_on(cluster, Action::ReadCluster))
+        };
+        let refused: Vec<ConnId> = task.subscribers.iter().filter(may_not).copied().collect();
+        for id in refused {
+            self.fail_subscription(id, task_id, ErrorCode::Forbidden);
+            self.release(id, task_id);
+        }
     }
 
     /// Stops following a task.
@@ -353,16 +381,16 @@ impl Hub {
 
     /// Closes the connections that a revocation is about.
     pub fn revoke(&mut self, revocation: Revocation) {
-        self.close_where(CloseReason::Revoked, |owner| match revocation {
+        self.close_where(CloseReason::Revoked, |owner, _| match revocation {
             Revocation::Session(session) => owner.session == session,
             Revocation::User(user) => owner.user == user,
         });
     }
 
     /// Closes every connection whose owner is chosen.
-    pub fn close_where(&mut self, reason: CloseReason, chosen: impl Fn(Owner) -> bool) {
+    pub fn close_where(&mut self, reason: CloseReason, chosen: impl Fn(Owner, &Access) -> bool) {
         for (id, session) in &mut self.sessions {
-            if chosen(session.owner) {
+            if chosen(session.owner, &session.access) {
                 session.close.get_or_insert(reason);
                 session.wake(*id, &mut self.wakes);
             }
@@ -372,7 +400,7 @@ impl Hub {
     /// Closes every connection and lets no other in.
     pub fn close(&mut self) {
         self.closing = true;
-        self.close_where(CloseReason::Restart, |_| true);
+        self.close_where(CloseReason::Restart, |_, _| true);
     }
 
     /// The sessions and tokens behind the open connections.

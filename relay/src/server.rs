@@ -148,12 +148,13 @@ impl Server {
             return Err(Problem::unavailable("the relay has no room for another connection"));
         }
         let owner = Owner { session: identity.session, user: identity.user };
+        let access = identity.access;
         let upgraded = hyper::upgrade::on(request);
         let (context, greeting) = (self.sessions.clone(), self.greeting.clone());
         self.sockets.spawn(async move {
             match upgrade::socket(upgraded).await {
                 Ok(socket) if full => session::turn_away(socket, owner, &context).await,
-                Ok(socket) => session::run(socket, owner, &greeting, context).await,
+                Ok(socket) => session::run(socket, owner, access, &greeting, context).await,
                 Err(error) => tracing::debug!(%peer, %error, "upgrade failed"),
             }
         });

@@ -12,6 +12,7 @@ mod traffic;
 use std::sync::Arc;
 use std::time::Duration;
 
+use knm_shared::access::Access;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_tungstenite::WebSocketStream;
@@ -95,9 +96,15 @@ impl Drop for Registered {
 }
 
 /// Serves a client until one side ends it.
-pub async fn run(socket: Socket, owner: Owner, greeting: &Greeting, context: Context) {
+pub async fn run(
+    socket: Socket,
+    owner: Owner,
+    access: Access,
+    greeting: &Greeting,
+    context: Context,
+) {
     let wake = Arc::new(Notify::new());
-    let welcome = context.hub.with(|hub| hub.connect(owner, Arc::clone(&wake)));
+    let welcome = context.hub.with(|hub| hub.connect(owner, access, Arc::clone(&wake)));
     let mut connection = Connection::new(socket, owner.user, context);
     let welcome = match welcome {
         Ok(welcome) => welcome,

@@ -24,7 +24,7 @@ mod tree;
 mod validate;
 
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{DEFAULT_PATH, Loaded, Source, load, load_with};
+pub use load::{DEFAULT_PATH, Loaded, Source, load, load_text, load_with};
 pub use secret::Secret;
 pub use validate::is_cluster_name;
 
@@ -242,6 +242,12 @@ pub struct Api {
     pub public_url: String,
     /// Addresses or networks (CIDR) whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<String>,
+    /// Origins whose pages may read answers, with a token of their own (CORS). None without this.
+    pub allowed_origins: Vec<String>,
+    /// Certificate chain (PEM) to serve TLS with; empty: plain HTTP. Read again when it changes.
+    pub tls_cert: PathBuf,
+    /// Its private key (PEM).
+    pub tls_key: PathBuf,
 }
 
 impl Default for Api {
@@ -252,6 +258,9 @@ impl Default for Api {
             web_dir: PathBuf::new(),
             public_url: String::new(),
             trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
         }
     }
 }

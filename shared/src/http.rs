@@ -12,7 +12,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -68,10 +68,35 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// A connection that never came to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unserved {
-    /// The head did not arrive within [`Limits::header_timeout`].
+    /// The head, or what comes before it, did not arrive within [`Limits::header_timeout`].
     SlowHead,
     /// What arrived is no HTTP, or longer than [`Limits::header_bytes`].
     BadHead,
+}
+
+/// What an accepted connection becomes before anything is read from it: itself, or encrypted.
+pub trait Transport: Clone + Send + 'static {
+    /// What HTTP is spoken over.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Makes it. Given up after [`Limits::header_timeout`].
+    fn open(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Io>> + Send;
+}
+
+/// The connection itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain;
+
+impl Transport for Plain {
+    type Io = TcpStream;
+
+    async fn open(&self, stream: TcpStream, _peer: SocketAddr) -> io::Result<TcpStream> {
+        Ok(stream)
+    }
 }
 
 /// Serves HTTP/1.1 until `shutdown`, then lets requests in flight end within `limits.drain` and cuts
@@ -90,7 +115,7 @@ pub async fn serve<F, S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    serve_telling(listener, service, limits, |_, _| {}, shutdown).await;
+    serve_over(listener, Plain, service, limits, |_, _| {}, shutdown).await;
 }
 
 /// [`serve`], which also tells of connections that never came to a request.
@@ -101,6 +126,26 @@ pub async fn serve_telling<F, S, B>(
     tell: impl Fn(SocketAddr, Unserved) + Clone + Send + 'static,
     shutdown: CancellationToken,
 ) where
+    F: Fn(SocketAddr) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    serve_over(listener, Plain, service, limits, tell, shutdown).await;
+}
+
+/// [`serve_telling`] over any transport.
+pub async fn serve_over<T, F, S, B>(
+    listener: TcpListener,
+    transport: T,
+    service: F,
+    limits: Limits,
+    tell: impl Fn(SocketAddr, Unserved) + Clone + Send + 'static,
+    shutdown: CancellationToken,
+) where
+    T: Transport,
     F: Fn(SocketAddr) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send,
@@ -123,12 +168,24 @@ pub async fn serve_telling<F, S, B>(
             // Reaps those that have ended.
             Some(_) = connections.join_next() => continue,
         };
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), service(peer)).with_upgrades();
-        let (shutdown, tell) = (shutdown.clone(), tell.clone());
+        let (shutdown, tell, builder) = (shutdown.clone(), tell.clone(), builder.clone());
+        let (transport, service) = (transport.clone(), service(peer));
         connections.spawn(async move {
             let _permit = permit;
-            let mut connection = connection;
+            let opened = tokio::select! {
+                opened = timeout(limits.header_timeout, transport.open(stream, peer)) => opened,
+                () = shutdown.cancelled() => return,
+            };
+            let io = match opened {
+                Ok(Ok(io)) => io,
+                Ok(Err(error)) => {
+                    tracing::debug!(%peer, %error, "connection not opened");
+                    return tell(peer, Unserved::BadHead);
+                }
+                Err(_elapsed) => return tell(peer, Unserved::SlowHead),
+            };
+            let mut connection =
+                builder.serve_connection(TokioIo::new(io), service).with_upgrades();
             let result = tokio::select! {
                 result = &mut connection => result,
                 () = shutdown.cancelled() => {
@@ -159,7 +216,7 @@ pub async fn serve_telling<F, S, B>(
 }
 
 /// hyper says nothing to a client whose head does not arrive; RFC 9110 section 15.5.9 has a word for it.
-async fn say_timeout(mut stream: TcpStream) {
+async fn say_timeout(mut stream: impl AsyncWrite + Unpin) {
     const BODY: &str =
         r#"{"type":"about:blank","title":"the request did not arrive","status":408}"#;
     let answer = format!(

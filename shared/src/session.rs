@@ -3,7 +3,8 @@
 //! Tokens are opaque random values; the database knows only their SHA-256. They travel in the cookie
 //! [`COOKIE`] or as `Authorization: Bearer`, never in a URL.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE as COOKIE_HEADER};
@@ -12,12 +13,13 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
+use crate::access::{Access, Reach};
 use crate::ids::UserId;
 
 /// The session cookie's name.
 pub const COOKIE: &str = "knm_session";
 
-/// What a user may do (design 7): viewer reads, operator changes nodes, admin does the rest.
+/// What a user may do, from little to all; which action takes which is [`crate::access`].
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -42,7 +44,9 @@ impl Role {
         }
     }
 
-    fn from_word(word: &str) -> Option<Self> {
+    /// The role of that name.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
         [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|r| r.as_str() == word)
     }
 }
@@ -56,8 +60,16 @@ pub struct Identity {
     pub user: UserId,
     /// The name to show.
     pub username: String,
-    /// The lesser of the user's role and the token's.
-    pub role: Role,
+    /// What its user may do, and no more than the token may.
+    pub access: Access,
+}
+
+impl Identity {
+    /// The role in the installation as a whole, to show.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.access.role
+    }
 }
 
 /// A secret as a client holds it.
@@ -75,6 +87,18 @@ impl Token {
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         bearer(headers).or_else(|| cookie(headers)).map(|t| Self(t.to_owned()))
+    }
+
+    /// Whether a request names its token itself, which no browser does of its own accord.
+    #[must_use]
+    pub fn is_bearer(headers: &HeaderMap) -> bool {
+        bearer(headers).is_some()
+    }
+
+    /// Whether a request carries a session cookie, which a browser sends wherever a page tells it to.
+    #[must_use]
+    pub fn is_cookie(headers: &HeaderMap) -> bool {
+        cookie(headers).is_some()
     }
 
     /// What the database knows of it.
@@ -122,15 +146,20 @@ pub async fn lookup(
     client: &impl GenericClient,
     token: &Token,
 ) -> Result<Option<Identity>, tokio_postgres::Error> {
-    const SQL: &str = "
-        SELECT s.id, u.id, u.username, u.role, coalesce(s.role, u.role)
-        FROM sessions s JOIN users u ON u.id = s.user_id
-        WHERE s.token_hash = $1
-          AND s.expires_at > now() AND u.disabled_at IS NULL";
+    let sql = format!("{LIVE} AND s.token_hash = $1");
     let hash = token.hash();
-    let row = client.query_typed_opt(SQL, &[(&hash, Type::BYTEA)]).await?;
+    let row = client.query_typed_opt(&sql, &[(&hash, Type::BYTEA)]).await?;
     Ok(row.and_then(|row| identity(&row)))
 }
+
+/// Every live session and token, with its user and the clusters that they are bound to.
+const LIVE: &str = "
+    SELECT s.id, u.id, u.username, u.role, s.token_hash, u.every_cluster,
+           ARRAY(SELECT c.cluster FROM user_clusters c WHERE c.user_id = u.id ORDER BY c.cluster),
+           ARRAY(SELECT c.role FROM user_clusters c WHERE c.user_id = u.id ORDER BY c.cluster),
+           s.role
+    FROM sessions s JOIN users u ON u.id = s.user_id
+    WHERE s.expires_at > now() AND u.disabled_at IS NULL";
 
 /// [`lookup`] of many tokens by their [`Token::hash`], in one question. What is missing from the answer
 /// is not good.
@@ -141,26 +170,45 @@ pub async fn lookup_all(
     client: &impl GenericClient,
     hashes: &[Vec<u8>],
 ) -> Result<HashMap<Vec<u8>, Identity>, tokio_postgres::Error> {
-    const SQL: &str = "
-        SELECT s.id, u.id, u.username, u.role, coalesce(s.role, u.role), s.token_hash
-        FROM sessions s JOIN users u ON u.id = s.user_id
-        WHERE s.token_hash = ANY($1)
-          AND s.expires_at > now() AND u.disabled_at IS NULL";
-    let rows = client.query_typed(SQL, &[(&hashes, Type::BYTEA_ARRAY)]).await?;
-    Ok(rows.iter().filter_map(|row| Some((row.get(5), identity(row)?))).collect())
+    let sql = format!("{LIVE} AND s.token_hash = ANY($1)");
+    let rows = client.query_typed(&sql, &[(&hashes, Type::BYTEA_ARRAY)]).await?;
+    Ok(rows.iter().filter_map(|row| Some((row.get(4), identity(row)?))).collect())
 }
 
+/// What the sessions and tokens of these ids may do now; those that have ended are missing.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn access_of(
+    client: &impl GenericClient,
+    sessions: &[Uuid],
+) -> Result<HashMap<Uuid, Access>, tokio_postgres::Error> {
+    let sql = format!("{LIVE} AND s.id = ANY($1)");
+    let rows = client.query_typed(&sql, &[(&sessions, Type::UUID_ARRAY)]).await?;
+    Ok(rows.iter().filter_map(identity).map(|i| (i.session, i.access)).collect())
+}
+
+/// What cannot be understood, a later release's role say, is no identity.
 fn identity(row: &Row) -> Option<Identity> {
-    Some(Identity {
-        session: row.get(0),
-        user: UserId(row.get(1)),
-        username: row.get(2),
-        role: Role::from_word(row.get(3))?.min(Role::from_word(row.get(4))?),
-    })
+    let reach = if row.get(5) {
+        Reach::Everywhere
+    } else {
+        let (clusters, roles): (Vec<String>, Vec<&str>) = (row.get(6), row.get(7));
+        let known = clusters.into_iter().zip(roles).map(|(c, r)| Some((c, Role::from_word(r)?)));
+        Reach::Only(Arc::new(known.collect::<Option<BTreeMap<_, _>>>()?))
+    };
+    let access = Access { role: Role::from_word(row.get(3))?, reach };
+    let access = match row.get::<_, Option<&str>>(8) {
+        None => access,
+        Some(most) => access.capped(Role::from_word(most)?),
+    };
+    Some(Identity { session: row.get(0), user: UserId(row.get(1)), username: row.get(2), access })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
@@ -184,6 +232,23 @@ mod tests {
         }
         for value in ["Bearer", "Bearer ", "Basic abc"] {
             assert!(Token::from_headers(&headers(AUTHORIZATION, value)).is_none(), "{value:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a client sends, at most one token comes of it, and that is a part of what it sent.
+        #[test]
+        fn a_token_is_what_was_sent(value in "[ -~]{0,80}", tail in "[a-zA-Z0-9;= _-]{0,40}") {
+            for value in [value, format!("knm_session={tail}"), format!("Bearer {tail}")] {
+                for name in [COOKIE_HEADER, AUTHORIZATION] {
+                    let headers = headers(name, &value);
+                    let token = Token::from_headers(&headers);
+                    prop_assert!(token.as_ref().is_none_or(|t| value.contains(t.expose())));
+                    prop_assert!(token.as_ref().is_none_or(|t| !t.expose().is_empty()));
+                    let (bearer, cookie) = (Token::is_bearer(&headers), Token::is_cookie(&headers));
+                    prop_assert_eq!(token.is_some(), bearer || cookie);
+                }
+            }
         }
     }
 

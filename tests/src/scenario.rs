@@ -39,7 +39,8 @@ pub use lease::LeaseRow;
 
 /// Of the first administrator of every world.
 pub const ADMIN: &str = "admin";
-const PASSWORD: &str = "correct horse battery staple";
+/// Their password.
+pub const PASSWORD: &str = "correct horse battery staple";
 
 /// The last letters of pods' names.
 const PODS: RangeInclusive<char> = 'a'..='z';

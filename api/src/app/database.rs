@@ -57,7 +57,7 @@ async fn attempt(
     let mut migration = Migration::begin(connector).await?;
     reporter.connected();
     migration.run(false).await?;
-    match auth::ensure(&migration, passwords, first_admin()).await? {
+    match auth::ensure(&mut migration, passwords, first_admin()).await? {
         FirstAdminOutcome::NotNeeded => {}
         FirstAdminOutcome::Created => info!("created the first administrator"),
         FirstAdminOutcome::Missing => warn!(

@@ -5,6 +5,7 @@ use super::credentials::{CredentialError, check_password, check_username};
 use super::password::{Passwords, PasswordsBusy};
 use crate::db::migrate::{MigrateError, Migration};
 use crate::db::users::NewAccount;
+use knm_shared::config::env;
 use knm_shared::session::Role;
 
 /// The first administrator, as the environment describes it.
@@ -47,7 +48,7 @@ pub enum FirstAdminError {
 /// # Errors
 /// [`FirstAdminError`]
 pub async fn ensure(
-    migration: &Migration,
+    migration: &mut Migration,
     passwords: &Passwords,
     first: Option<FirstAdmin>,
 ) -> Result<FirstAdminOutcome, FirstAdminError> {
@@ -62,6 +63,6 @@ pub async fn ensure(
     let password_hash = passwords.hash(password).await?;
     let account =
         NewAccount { username: &username, password_hash: &password_hash, role: Role::Admin };
-    migration.create_user(&account).await?;
+    migration.create_user(&account, env::ADMIN_PASSWORD).await?;
     Ok(FirstAdminOutcome::Created)
 }

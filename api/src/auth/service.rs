@@ -15,7 +15,7 @@ use knm_shared::session::{self, Identity, Role, Token};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::credentials::check_username;
+use super::credentials::{CredentialError, check_username};
 use super::password::{Passwords, PasswordsBusy};
 use super::throttle::Throttle;
 use crate::db::sessions::{self, NewSession, NewToken};
@@ -43,6 +43,24 @@ pub enum AuthError {
     /// A personal token asks for another.
     #[error("personal tokens are made in a session that began with a password")]
     NotASession,
+    /// The name or the password of an account will not do.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// The password that was to be changed is another.
+    #[error("this is not your password")]
+    WrongPassword,
+    /// There is no such account.
+    #[error("there is no such user")]
+    UnknownUser,
+    /// There is one of that name.
+    #[error("there is a user of that name already")]
+    NameTaken,
+    /// Nobody would be left to manage users.
+    #[error("this is the last administrator: make another one first")]
+    LastAdmin,
+    /// An administrator of the installation cannot be bound to clusters.
+    #[error("an administrator of the installation has every cluster: set clusters to null")]
+    BoundAdmin,
     /// The user has [`MAX_TOKENS`].
     #[error("you have {MAX_TOKENS} personal tokens; revoke one first")]
     TooManyTokens,
@@ -54,17 +72,22 @@ pub enum AuthError {
     Database(#[from] tokio_postgres::Error),
 }
 
+/// Who signs in, and from where.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// The address, as far as anyone trusted knows.
+    pub address: IpAddr,
+    /// What the browser or program calls itself.
+    pub user_agent: String,
+}
+
 /// A new session.
 #[derive(Debug)]
 pub struct SignedIn {
     /// For the cookie.
     pub token: Token,
-    /// Who it is.
-    pub user: UserId,
-    /// As its owner writes it.
-    pub username: String,
-    /// What the user may do.
-    pub role: Role,
+    /// Who it is, and what they may do.
+    pub identity: Identity,
     /// When the session ends if it is not used.
     pub expires_at: Timestamp,
     /// How long it can last at most.
@@ -83,14 +106,14 @@ pub struct IssuedToken {
 /// See the module's description. Cheap to clone.
 #[derive(Clone)]
 pub struct Auth {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    pool: Pool,
+pub(super) struct Inner {
+    pub(super) pool: Pool,
     settings: config::Auth,
-    passwords: Passwords,
-    throttle: Throttle,
+    pub(super) passwords: Passwords,
+    pub(super) throttle: Throttle,
     touched: Mutex<HashMap<Uuid, Instant>>,
 }
 
@@ -110,13 +133,14 @@ impl Auth {
         &self,
         username: &str,
         password: String,
-        address: IpAddr,
+        visitor: Visitor,
     ) -> Result<SignedIn, AuthError> {
         let Inner { throttle, .. } = &*self.inner;
+        let address = visitor.address;
         // What is no name is nobody's; it is neither looked up nor kept.
         let username = check_username(username).map_or("", |()| username);
         let attempt = throttle.attempt(username, address).map_err(AuthError::Throttled)?;
-        let result = self.try_login(username, password).await;
+        let result = self.try_login(username, password, visitor).await;
         match &result {
             Ok(_) => attempt.succeeded(),
             // Stays counted.
@@ -128,7 +152,12 @@ impl Auth {
         result
     }
 
-    async fn try_login(&self, username: &str, password: String) -> Result<SignedIn, AuthError> {
+    async fn try_login(
+        &self,
+        username: &str,
+        password: String,
+        visitor: Visitor,
+    ) -> Result<SignedIn, AuthError> {
         let Inner { pool, passwords, settings, .. } = &*self.inner;
         let account = users::by_name(&*pool.get().await?, username).await?;
         let account = account.filter(|account| !account.disabled);
@@ -144,18 +173,16 @@ impl Auth {
             token_hash: &token.hash(),
             ttl: settings.session_ttl,
             max_age: settings.session_max_age,
+            address: visitor.address.to_string(),
+            user_agent: visitor.user_agent,
         };
-        let expires_at = sessions::insert(&*pool.get().await?, &new).await?;
+        let client = pool.get().await?;
+        let expires_at = sessions::insert(&client, &new).await?;
         let expires_at = expires_at.ok_or(AuthError::BadCredentials)?;
+        let identity = session::lookup(&**client, &token).await?;
+        let identity = identity.ok_or(AuthError::BadCredentials)?;
         tracing::info!(username = account.username, "signed in");
-        Ok(SignedIn {
-            token,
-            user: account.id,
-            username: account.username,
-            role: account.role,
-            expires_at,
-            max_age: settings.session_max_age,
-        })
+        Ok(SignedIn { token, identity, expires_at, max_age: settings.session_max_age })
     }
 
     /// The identity behind a token, which then lives on.
@@ -232,6 +259,14 @@ impl Auth {
         }
         let interactive = sessions::is_interactive(&client, identity.session).await?;
         Err(if interactive { AuthError::TooManyTokens } else { AuthError::NotASession })
+    }
+
+    /// The user's live sessions, the last used first.
+    ///
+    /// # Errors
+    /// [`AuthError::Pool`] and [`AuthError::Database`]
+    pub async fn sessions(&self, user: UserId) -> Result<Vec<sessions::Session>, AuthError> {
+        Ok(sessions::list(&*self.inner.pool.get().await?, user).await?)
     }
 
     /// The user's personal tokens, newest first.

@@ -132,7 +132,7 @@ fn make_room(entries: &mut HashMap<Key, Entry>, now: Instant) {
 }
 
 /// One customer of a provider has a whole /64 of IPv6 addresses.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.into(),
         IpAddr::V6(v6) => {

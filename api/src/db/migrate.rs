@@ -5,6 +5,7 @@
 //! migration with instructions.
 
 mod foreign;
+mod rights;
 
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
+use super::audit;
 use super::users::{self, NewAccount};
+use crate::audit::{Record, Verdict};
 
 mod embedded {
     #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "generated")]
@@ -69,6 +72,25 @@ pub enum MigrateError {
     /// A statement failed.
     #[error("the server refused the migration: {0}")]
     Refused(String),
+    /// The session's role cannot make tables, and some are missing.
+    #[error(
+        "the schema is at version {version} and this release needs {own_version}, but the role may not \
+         create tables: run \"knm-api migrate\" as the role that owns them first"
+    )]
+    NotOwner {
+        /// The version that the database is at.
+        version: i32,
+        /// The version that this release needs.
+        own_version: i32,
+    },
+    /// Nobody to grant rights to.
+    #[error("there is no role {0:?}; create it first")]
+    NoSuchRole(String),
+    /// Rights that are granted to an owner or a superuser take nothing away.
+    #[error(
+        "{0:?} owns the tables or is a superuser: grant to the role that the program serves with"
+    )]
+    OwnRole(String),
     /// The history in the database contradicts this release.
     #[error("the schema history does not fit this release: {0}")]
     History(#[source] Box<refinery::Error>),
@@ -173,6 +195,9 @@ impl Migration {
     pub async fn run(&mut self, adopt: bool) -> Result<Report, MigrateError> {
         let timeout = format!("SET lock_timeout = '{LOCK_TIMEOUT}'");
         self.client.batch_execute(&timeout).await?;
+        if !rights::may_create(&self.client).await? {
+            return self.found_as_it_is().await;
+        }
         let found = foreign::tables(&self.client).await?;
         let adopted = match found.as_slice() {
             [] => Vec::new(),
@@ -204,6 +229,26 @@ impl Migration {
         Ok(Report { adopted, applied, version, own_version })
     }
 
+    /// What there is to do for a role that does not own the tables: nothing.
+    async fn found_as_it_is(&self) -> Result<Report, MigrateError> {
+        let version = rights::version(&self.client).await?;
+        let runner = embedded::migrations::runner();
+        let own_version = runner.get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
+        if version < own_version {
+            return Err(MigrateError::NotOwner { version, own_version });
+        }
+        Ok(Report { adopted: Vec::new(), applied: Vec::new(), version, own_version })
+    }
+
+    /// Gives the role that the program serves with what that takes, and no more: it can add to the
+    /// audit log, but not change it.
+    ///
+    /// # Errors
+    /// [`MigrateError`]
+    pub async fn grant(&mut self, role: &str) -> Result<(), MigrateError> {
+        rights::grant(&mut self.client, role).await
+    }
+
     /// Whether this program's schema is there.
     ///
     /// # Errors
@@ -221,13 +266,41 @@ impl Migration {
         Ok(!users::any(&self.client).await?)
     }
 
-    /// Stores an account. Returns false when the name is taken.
+    /// Stores an account, and says so in the audit log. Returns false when the name is taken.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn create_user(&self, new: &NewAccount<'_>) -> Result<bool, MigrateError> {
-        Ok(users::insert(&self.client, new).await?.is_some())
+    /// When the database does not answer; nothing is stored then.
+    pub async fn create_user(
+        &mut self,
+        new: &NewAccount<'_>,
+        by: &str,
+    ) -> Result<bool, MigrateError> {
+        let transaction = self.client.transaction().await?;
+        let Some(id) = users::insert(&transaction, new).await? else { return Ok(false) };
+        let record = Record {
+            user: None,
+            username: by.to_owned(),
+            session: None,
+            address: None,
+            action: "user.create".to_owned(),
+            target: new.username.to_owned(),
+            cluster: String::new(),
+            verdict: Verdict::Done,
+            status: 0,
+            detail: String::new(),
+            before: None,
+            after: Some(serde_json::json!({"id": id.0, "role": new.role})),
+            request_id: String::new(),
+        };
+        audit::insert(&transaction, &record).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
+}
+
+/// The server cuts identifiers of more than 63 bytes by itself.
+fn quote(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
 /// refinery wraps the driver's error, whose code says whether trying again may help.

@@ -23,6 +23,10 @@ pub struct NewSession<'a> {
     pub ttl: Duration,
     /// How long it lives at most.
     pub max_age: Duration,
+    /// From where it began.
+    pub address: String,
+    /// What the browser or program calls itself.
+    pub user_agent: String,
 }
 
 /// Stores a session, forgets the user's ended ones, and says when it ends if nobody uses it. `None`:
@@ -34,19 +38,62 @@ pub async fn insert(client: &Client, new: &NewSession<'_>) -> Result<Option<Time
     const SQL: &str = "
         WITH ended AS (
             DELETE FROM sessions WHERE user_id = $2 AND (expires_at <= now() OR ends_at <= now()))
-        INSERT INTO sessions (id, user_id, kind, token_hash, expires_at, ends_at)
+        INSERT INTO sessions (id, user_id, kind, token_hash, expires_at, ends_at, address, user_agent)
         SELECT $1, id, 'session', $3, now() + least($4, $5) * interval '1 second',
-               now() + $5 * interval '1 second'
+               now() + $5 * interval '1 second', $6, $7
         FROM users WHERE id = $2 AND disabled_at IS NULL
         RETURNING expires_at";
-    let params: [Param<'_>; 5] = [
+    let params: [Param<'_>; 7] = [
         (&Uuid::new_v4(), Type::UUID),
         (&new.user.0, Type::UUID),
         (&new.token_hash, Type::BYTEA),
         (&new.ttl.as_secs_f64(), Type::FLOAT8),
         (&new.max_age.as_secs_f64(), Type::FLOAT8),
+        (&new.address, Type::TEXT),
+        (&new.user_agent, Type::TEXT),
     ];
     Ok(client.query_typed_opt(SQL, &params).await?.map(|row| row.get(0)))
+}
+
+/// A session as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its id.
+    pub id: Uuid,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used_at: Timestamp,
+    /// When it ends if it is not used.
+    pub expires_at: Timestamp,
+    /// When it ends in any case.
+    pub ends_at: Timestamp,
+    /// From where it began.
+    pub address: Option<String>,
+    /// What the browser or program called itself.
+    pub user_agent: Option<String>,
+}
+
+/// The user's live sessions, the last used first.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn list(client: &Client, user: UserId) -> Result<Vec<Session>, Error> {
+    const SQL: &str = "
+        SELECT id, created_at, last_used_at, expires_at, ends_at, address, user_agent
+        FROM sessions WHERE user_id = $1 AND kind = 'session' AND expires_at > now()
+        ORDER BY last_used_at DESC, id";
+    let rows = client.query_typed(SQL, &[(&user.0, Type::UUID)]).await?;
+    let session = |row: &tokio_postgres::Row| Session {
+        id: row.get(0),
+        created_at: row.get(1),
+        last_used_at: row.get(2),
+        expires_at: row.get(3),
+        ends_at: row.get(4),
+        address: row.get(5),
+        user_agent: row.get(6),
+    };
+    Ok(rows.iter().map(session).collect())
 }
 
 /// Notes that a session or token is in use; a session then lives on for `ttl`, up to its end.

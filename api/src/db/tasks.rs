@@ -214,6 +214,8 @@ pub struct Filter {
     pub action: Option<String>,
     /// Of this user.
     pub user: Option<UserId>,
+    /// On one of these clusters; `None`: on any.
+    pub readable: Option<Vec<String>>,
     /// Older than this one.
     pub before: Option<TaskId>,
 }
@@ -231,16 +233,17 @@ pub async fn list(
         "SELECT {COLUMNS} FROM progress_tasks
          WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR cluster = $2)
            AND ($3::text IS NULL OR action = $3) AND ($4::uuid IS NULL OR user_id = $4)
-           AND ($5::uuid IS NULL OR id < $5)
+           AND ($5::uuid IS NULL OR id < $5) AND ($7::text[] IS NULL OR cluster = ANY ($7))
          ORDER BY id DESC LIMIT $6"
     );
-    let params: [(&(dyn ToSql + Sync), Type); 6] = [
+    let params: [(&(dyn ToSql + Sync), Type); 7] = [
         (&filter.status.map(TaskStatus::as_str), Type::TEXT),
         (&filter.cluster, Type::TEXT),
         (&filter.action, Type::TEXT),
         (&filter.user.map(|u| u.0), Type::UUID),
         (&filter.before.map(|t| t.0), Type::UUID),
         (&i64::from(limit), Type::INT8),
+        (&filter.readable, Type::TEXT_ARRAY),
     ];
     let rows = client.query_typed(&sql, &params).await?;
     Ok(rows.iter().map(view).collect())

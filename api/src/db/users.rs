@@ -3,7 +3,7 @@
 use knm_shared::ids::UserId;
 use knm_shared::session::Role;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, GenericClient};
 use uuid::Uuid;
 
 /// An account, with what only a login needs to know.
@@ -62,7 +62,10 @@ pub async fn any(client: &Client) -> Result<bool, Error> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert(client: &Client, new: &NewAccount<'_>) -> Result<Option<UserId>, Error> {
+pub async fn insert(
+    client: &impl GenericClient,
+    new: &NewAccount<'_>,
+) -> Result<Option<UserId>, Error> {
     const SQL: &str = "
         INSERT INTO users (id, username, password_hash, role) VALUES ($1, $2, $3, $4)
         ON CONFLICT (lower(username)) DO NOTHING RETURNING id";
@@ -76,6 +79,6 @@ pub async fn insert(client: &Client, new: &NewAccount<'_>) -> Result<Option<User
 }
 
 /// A CHECK constraint admits no other words; a later release's role has no rights in this one.
-fn role(word: &str) -> Role {
-    [Role::Operator, Role::Admin].into_iter().find(|r| r.as_str() == word).unwrap_or(Role::Viewer)
+pub(super) fn role(word: &str) -> Role {
+    Role::from_word(word).unwrap_or(Role::Viewer)
 }

@@ -15,6 +15,9 @@ use super::{Body, FieldError, Problem};
 /// Most bodies.
 pub const MAX_BODY: usize = 1024 * 1024;
 
+/// Bodies of a name and a password or two: whoever sends them may be anybody.
+const MAX_SMALL_BODY: usize = 16 * 1024;
+
 /// Bodies that list nodes: ten thousand names of the greatest length fit, and many more short ones
 /// get as far as being told that they are too many.
 pub const MAX_LARGE_BODY: usize = 4 * 1024 * 1024;
@@ -29,6 +32,14 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// not well-formed, 422 when it is not a `T`, naming the field.
 pub async fn json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Problem> {
     json_up_to(MAX_BODY, request).await
+}
+
+/// The same for a body of a few words.
+///
+/// # Errors
+/// As [`json`].
+pub async fn small_json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Problem> {
+    json_up_to(MAX_SMALL_BODY, request).await
 }
 
 /// The same for a body that lists nodes.

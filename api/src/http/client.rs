@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Uri};
@@ -13,13 +14,20 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The other end of the connection that a request came on; the server puts it into the extensions.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted up to here.
+    pub tls: bool,
+}
 
 /// What the configuration says about the way to us.
 #[derive(Debug, Clone, Default)]
 pub struct Edge {
     trusted: Arc<[IpNet]>,
     public: Option<Uri>,
+    /// Whether it was said that somebody forwards whom nobody trusts.
+    told: Arc<AtomicBool>,
 }
 
 /// `api.trusted_proxies` or `api.public_url` is not what validation let pass.
@@ -53,32 +61,54 @@ impl Edge {
             "" => None,
             url => Some(url.parse().map_err(|_| BadEdge(url.to_owned()))?),
         };
-        Ok(Self { trusted, public })
+        Ok(Self { trusted, public, told: Arc::default() })
     }
 
     /// The client behind a request.
     #[must_use]
     pub fn client(&self, parts: &Parts) -> Client {
-        let peer = parts.extensions.get::<Peer>().map(|p| p.0.ip().to_canonical());
+        let peer = parts.extensions.get::<Peer>();
+        let tls = peer.is_some_and(|p| p.tls);
         // Without a peer (a test without a socket) nobody is trusted.
+        let peer = peer.map(|p| p.address.ip().to_canonical());
         let peer = peer.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
         let trusted = self.trusts(peer);
+        if !trusted && parts.headers.contains_key(FORWARDED_FOR) {
+            self.tell_of_stranger(peer);
+        }
         let forwarded = |name| trusted.then(|| last(&parts.headers, &name)).flatten();
         let host = forwarded(FORWARDED_HOST)
             .or_else(|| parts.uri.authority().map(|a| a.as_str().to_owned()))
             .or_else(|| last(&parts.headers, &http::header::HOST));
         let https = match forwarded(FORWARDED_PROTO) {
             Some(proto) => proto.eq_ignore_ascii_case("https"),
-            None => self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
+            None => tls || self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
         };
         let address = if trusted { self.nearest_untrusted(&parts.headers, peer) } else { peer };
         Client { address, https, host }
+    }
+
+    /// Whether an address is one of our proxies.
+    #[must_use]
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.trusts(address.to_canonical())
     }
 
     /// The authority of `api.public_url`.
     #[must_use]
     pub fn public_authority(&self) -> Option<&str> {
         self.public.as_ref().and_then(|uri| uri.authority()).map(http::uri::Authority::as_str)
+    }
+
+    /// Once: most likely it is the installation's own proxy, and every user looks like it.
+    fn tell_of_stranger(&self, peer: IpAddr) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "X-Forwarded-For of a peer that is not in api.trusted_proxies is not believed; if this is \
+                 your proxy, name it there: until then all users count as one address"
+            );
+        }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -129,7 +159,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let peer = Peer(SocketAddr::new(peer.parse().expect("an address"), 1));
+        let address = SocketAddr::new(peer.parse().expect("an address"), 1);
+        let peer = Peer { address, tls: false };
         request.extension(peer).body(()).expect("a request").into_parts().0
     }
 

@@ -8,6 +8,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::audit::Note;
 use super::{RequestId, Response, full};
 use crate::causes;
 
@@ -43,6 +44,7 @@ struct Parts {
     errors: Vec<FieldError>,
     headers: HeaderMap,
     cause: Option<Arc<anyhow::Error>>,
+    note: Option<Note>,
 }
 
 /// The document that a [`Problem`] becomes.
@@ -80,6 +82,7 @@ impl Problem {
             errors: Vec::new(),
             headers: HeaderMap::new(),
             cause: None,
+            note: None,
         }))
     }
 
@@ -179,6 +182,22 @@ impl Problem {
         self.0.status
     }
 
+    /// What happened, for a person.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// What the audit log is to know.
+    #[must_use]
+    pub const fn note(&self) -> Option<&Note> {
+        self.0.note.as_ref()
+    }
+
+    pub(super) fn set_note(&mut self, note: Note) {
+        self.0.note = Some(note);
+    }
+
     /// Every fault that was found in the request.
     #[must_use]
     pub fn errors(&self) -> &[FieldError] {
@@ -203,7 +222,7 @@ impl Problem {
     /// The response.
     #[must_use]
     pub fn into_response(self, id: &RequestId) -> Response {
-        let Parts { status, code, detail, errors, headers, cause: _ } = *self.0;
+        let Parts { status, code, detail, errors, headers, cause: _, note: _ } = *self.0;
         let document = Document {
             r#type: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),

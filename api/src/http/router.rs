@@ -1,18 +1,30 @@
 //! From a request to its handler. A route says at registration who may call it, and only handlers of
-//! signed-in routes are given an identity: nothing is open by omission.
+//! signed-in routes are given an identity: nothing is open by omission. Routes that change something
+//! have a word besides, under which the audit log tells of them.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
+use knm_shared::access::{Action, Scope};
 use knm_shared::session::{Identity, Role};
-use std::panic::AssertUnwindSafe;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
+use super::audit::Trail;
 use super::client::{Client, Edge};
+use super::cors::Cors;
+use super::inflight::{InFlight, Turn, Whose};
 use super::metrics::MatchedRoute;
 use super::{Body, Problem, RequestId, Response, same_origin};
+use crate::audit::Record;
+
+/// A browser that has come over TLS once comes over nothing else for a year.
+const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// What a handler gets.
 pub struct Request {
@@ -22,7 +34,7 @@ pub struct Request {
     pub body: Body,
     /// Who asks, on the network's side.
     pub client: Client,
-    params: Vec<(String, String)>,
+    params: Params,
 }
 
 impl Request {
@@ -32,8 +44,7 @@ impl Request {
     /// When the pattern has no such part.
     #[must_use]
     pub fn param(&self, name: &str) -> &str {
-        let found = self.params.iter().find(|(n, _)| n == name);
-        &found.expect("handlers ask for parts of their own pattern").1
+        self.params.get(name).expect("handlers ask for parts of their own pattern")
     }
 }
 
@@ -44,18 +55,16 @@ type Future = Pin<Box<dyn std::future::Future<Output = Outcome> + Send>>;
 type Public<S> = Arc<dyn Fn(S, Request) -> Future + Send + Sync>;
 type SignedIn<S> = Arc<dyn Fn(S, Request, Identity) -> Future + Send + Sync>;
 
-enum Endpoint<S> {
+enum Handler<S> {
     Public(Public<S>),
-    SignedIn(Role, SignedIn<S>),
+    SignedIn(Action, SignedIn<S>),
 }
 
-impl<S> Clone for Endpoint<S> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Public(handler) => Self::Public(handler.clone()),
-            Self::SignedIn(role, handler) => Self::SignedIn(*role, handler.clone()),
-        }
-    }
+struct Endpoint<S> {
+    method: Method,
+    handler: Handler<S>,
+    /// Under which word the audit log tells of it; `None`: it only looks.
+    word: Option<&'static str>,
 }
 
 /// What the router must know of the state that it hands to handlers.
@@ -63,25 +72,58 @@ pub trait Gate: Clone + Send + Sync + 'static {
     /// How clients reach us.
     fn edge(&self) -> &Edge;
 
+    /// Which pages of other origins may read answers.
+    fn cors(&self) -> &Cors;
+
+    /// Requests under way.
+    fn in_flight(&self) -> &InFlight;
+
+    /// Waits for what has to be finished although nobody waits for its answer.
+    fn unfinished(&self) -> &TaskTracker;
+
     /// The identity behind a request's token, if it has a live one.
     fn authenticate(
         &self,
         headers: &HeaderMap,
     ) -> impl std::future::Future<Output = Result<Option<Identity>, Problem>> + Send;
+
+    /// Adds an entry to the audit log.
+    fn record(&self, record: Record) -> impl std::future::Future<Output = ()> + Send;
+}
+
+/// The parts of a pattern, by name.
+struct Params(Vec<(String, String)>);
+
+impl Params {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
 }
 
 struct Path<S> {
     pattern: &'static str,
-    endpoints: Vec<(Method, Endpoint<S>)>,
+    endpoints: Vec<Endpoint<S>>,
 }
 
-/// A path that matches, and what its pattern's parts are.
-type Found<'r, S> = (&'r Path<S>, Vec<(String, String)>);
+/// One registered route, to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route<'r> {
+    /// Its method.
+    pub method: &'r Method,
+    /// Its path.
+    pub pattern: &'static str,
+    /// What it takes; `None`: nothing, it is open to all.
+    pub action: Option<Action>,
+    /// Under which word the audit log tells of it.
+    pub word: Option<&'static str>,
+}
 
 /// The routes. Built once, then shared.
 pub struct Router<S> {
     index: matchit::Router<usize>,
     paths: Vec<Path<S>>,
+    /// Where the last route is: path and endpoint.
+    last: Option<(usize, usize)>,
 }
 
 impl<S: Gate> Default for Router<S> {
@@ -94,7 +136,7 @@ impl<S: Gate> Router<S> {
     /// No routes.
     #[must_use]
     pub fn new() -> Self {
-        Self { index: matchit::Router::new(), paths: Vec::new() }
+        Self { index: matchit::Router::new(), paths: Vec::new(), last: None }
     }
 
     /// Adds a route that anyone may call.
@@ -108,17 +150,18 @@ impl<S: Gate> Router<S> {
         R: std::future::Future<Output = Outcome> + Send + 'static,
     {
         let handler: Public<S> = Arc::new(move |s, r| Box::pin(handler(s, r)));
-        self.add(method, pattern, Endpoint::Public(handler))
+        self.add(method, pattern, Handler::Public(handler))
     }
 
-    /// Adds a route for users of at least this role.
+    /// Adds a route for users who may do this: on the `{cluster}` of the pattern, if it has one; else
+    /// somewhere, and the handler asks again once it knows where.
     ///
     /// # Panics
     /// When the pattern is malformed or conflicts with another.
     #[must_use]
     pub fn signed_in<F, R>(
         self,
-        role: Role,
+        action: Action,
         method: Method,
         pattern: &'static str,
         handler: F,
@@ -128,10 +171,22 @@ impl<S: Gate> Router<S> {
         R: std::future::Future<Output = Outcome> + Send + 'static,
     {
         let handler: SignedIn<S> = Arc::new(move |s, r, i| Box::pin(handler(s, r, i)));
-        self.add(method, pattern, Endpoint::SignedIn(role, handler))
+        self.add(method, pattern, Handler::SignedIn(action, handler))
     }
 
-    fn add(mut self, method: Method, pattern: &'static str, endpoint: Endpoint<S>) -> Self {
+    /// Has the audit log tell of the route that was added last. Once it has begun it is finished, also
+    /// when whoever asked hangs up.
+    ///
+    /// # Panics
+    /// Before the first route.
+    #[must_use]
+    pub fn audited(mut self, word: &'static str) -> Self {
+        let (path, endpoint) = self.last.expect("a route comes first");
+        self.paths[path].endpoints[endpoint].word = Some(word);
+        self
+    }
+
+    fn add(mut self, method: Method, pattern: &'static str, handler: Handler<S>) -> Self {
         let at = if let Some(at) = self.paths.iter().position(|p| p.pattern == pattern) {
             at
         } else {
@@ -140,19 +195,22 @@ impl<S: Gate> Router<S> {
             self.paths.push(Path { pattern, endpoints: Vec::new() });
             at
         };
-        self.paths[at].endpoints.push((method, endpoint));
+        self.last = Some((at, self.paths[at].endpoints.len()));
+        self.paths[at].endpoints.push(Endpoint { method, handler, word: None });
         self
     }
 
-    /// Every route, and the role that it asks for.
-    pub fn routes(&self) -> impl Iterator<Item = (&Method, &'static str, Option<Role>)> {
+    /// Every route.
+    pub fn routes(&self) -> impl Iterator<Item = Route<'_>> {
         self.paths.iter().flat_map(|path| {
-            path.endpoints.iter().map(|(method, endpoint)| {
-                let role = match endpoint {
-                    Endpoint::Public(_) => None,
-                    Endpoint::SignedIn(role, _) => Some(*role),
-                };
-                (method, path.pattern, role)
+            path.endpoints.iter().map(|endpoint| Route {
+                method: &endpoint.method,
+                pattern: path.pattern,
+                action: match endpoint.handler {
+                    Handler::Public(_) => None,
+                    Handler::SignedIn(action, _) => Some(action),
+                },
+                word: endpoint.word,
             })
         })
     }
@@ -163,84 +221,160 @@ impl<S: Gate> Router<S> {
         let (parts, body) = request.into_parts();
         let found = self.find(parts.uri.path());
         let pattern = found.as_ref().map(|(path, _)| path.pattern);
-        let answer = AssertUnwindSafe(self.answer(state, found, parts, body)).catch_unwind().await;
-        let outcome = answer.unwrap_or_else(|_| {
-            // The panic hook has logged where and why.
-            Err(Problem::internal(anyhow::anyhow!("a handler panicked")))
-        });
+        let origin = state.cors().origin(&parts.headers);
+        let client = state.edge().client(&parts);
+        let https = client.https;
+        let outcome = match state.cors().preflight(&parts) {
+            Some(answer) => Ok(answer),
+            None => answer(&state, found, parts, body, client, &id).await,
+        };
         let mut response = outcome.unwrap_or_else(|problem| {
             problem.log();
             problem.into_response(&id)
         });
+        state.cors().allow(origin, &mut response);
+        if https {
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);
+        }
         if let Some(pattern) = pattern {
             response.extensions_mut().insert(MatchedRoute(pattern));
         }
         response
     }
 
-    fn find(&self, path: &str) -> Option<Found<'_, S>> {
+    fn find(&self, path: &str) -> Option<(&Path<S>, Params)> {
         let matched = self.index.at(path).ok()?;
         let own = |(k, v): (&str, &str)| (k.to_owned(), v.to_owned());
-        Some((&self.paths[*matched.value], matched.params.iter().map(own).collect()))
+        Some((&self.paths[*matched.value], Params(matched.params.iter().map(own).collect())))
     }
+}
 
-    async fn answer(
-        &self,
-        state: S,
-        found: Option<Found<'_, S>>,
-        parts: Parts,
-        body: Body,
-    ) -> Outcome {
-        let edge = state.edge();
-        let client = edge.client(&parts);
-        same_origin::check(&parts, &client, edge)?;
-        let Some((path, params)) = found else {
-            // Outsiders do not learn which paths exist.
-            if parts.uri.path().starts_with("/api/") {
-                require(&state, &parts.headers, Role::Viewer).await?;
-            }
-            return Err(Problem::not_found(format!("there is nothing at {}", parts.uri.path())));
-        };
-        let Some(endpoint) = path.endpoint(&parts.method).cloned() else {
-            if !path.is_public() {
-                require(&state, &parts.headers, Role::Viewer).await?;
-            }
-            return Err(Problem::method_not_allowed(&path.allow()));
-        };
-        let request = |parts| Request { parts, body, client, params };
-        match endpoint {
-            Endpoint::Public(handler) => handler(state, request(parts)).await,
-            Endpoint::SignedIn(role, handler) => {
-                let identity = require(&state, &parts.headers, role).await?;
-                handler(state, request(parts), identity).await
-            }
+async fn answer<S: Gate>(
+    state: &S,
+    found: Option<(&Path<S>, Params)>,
+    parts: Parts,
+    body: Body,
+    client: Client,
+    id: &RequestId,
+) -> Outcome {
+    let mut trail = Trail::new(&parts, &client, id);
+    let admitted = AssertUnwindSafe(admit(state, found, parts, body, client, &mut trail));
+    match admitted.catch_unwind().await.unwrap_or_else(|_| Err(panicked())) {
+        Ok((call, turn)) if trail.word.is_some() => {
+            // On its own: what has begun is finished and told, whether or not anyone waits for it.
+            let finished = finish(state.clone(), call, turn, trail).in_current_span();
+            state.unfinished().spawn(finished).await.unwrap_or_else(|_| Err(panicked()))
+        }
+        Ok((call, turn)) => finish(state.clone(), call, turn, trail).await,
+        Err(problem) => tell(state, &trail, Err(problem)).await,
+    }
+}
+
+async fn finish<S: Gate>(state: S, call: Future, turn: Turn, trail: Trail) -> Outcome {
+    let outcome = AssertUnwindSafe(call).catch_unwind().await;
+    let outcome = tell(&state, &trail, outcome.unwrap_or_else(|_| Err(panicked()))).await;
+    drop(turn);
+    outcome
+}
+
+async fn tell<S: Gate>(state: &S, trail: &Trail, outcome: Outcome) -> Outcome {
+    if let Some(record) = trail.record(&outcome) {
+        state.record(record).await;
+    }
+    outcome
+}
+
+/// The panic hook has logged where and why.
+fn panicked() -> Problem {
+    Problem::internal(anyhow::anyhow!("a handler panicked"))
+}
+
+/// From the request to a handler that has not begun yet, if it is to be let in.
+async fn admit<S: Gate>(
+    state: &S,
+    found: Option<(&Path<S>, Params)>,
+    parts: Parts,
+    body: Body,
+    client: Client,
+    trail: &mut Trail,
+) -> Result<(Future, Turn), Problem> {
+    same_origin::check(&parts, &client, state.edge())?;
+    let Some((path, params)) = found else {
+        // Outsiders do not learn which paths exist.
+        if parts.uri.path().starts_with("/api/") {
+            identify(state, &parts.headers, trail).await?;
+        }
+        return Err(Problem::not_found(format!("there is nothing at {}", parts.uri.path())));
+    };
+    let Some(endpoint) = path.endpoint(&parts.method) else {
+        if !path.is_public() {
+            identify(state, &parts.headers, trail).await?;
+        }
+        return Err(Problem::method_not_allowed(&path.allow()));
+    };
+    trail.word = endpoint.word;
+    match &endpoint.handler {
+        Handler::Public(handler) => {
+            let turn = state.in_flight().enter(Whose::Address(client.address))?;
+            let request = Request { parts, body, client, params };
+            Ok((handler(state.clone(), request), turn))
+        }
+        Handler::SignedIn(action, handler) => {
+            let identity = identify(state, &parts.headers, trail).await?;
+            permit(&identity, *action, params.get("cluster"))?;
+            let turn = state.in_flight().enter(Whose::User(identity.user))?;
+            let request = Request { parts, body, client, params };
+            Ok((handler(state.clone(), request, identity), turn))
         }
     }
 }
 
-async fn require<S: Gate>(state: &S, headers: &HeaderMap, role: Role) -> Result<Identity, Problem> {
+async fn identify<S: Gate>(
+    state: &S,
+    headers: &HeaderMap,
+    trail: &mut Trail,
+) -> Result<Identity, Problem> {
     let identity = state.authenticate(headers).await?.ok_or_else(Problem::unauthenticated)?;
     tracing::Span::current().record("user", identity.username.as_str());
-    if identity.role < role {
-        let (needed, has) = (role.as_str(), identity.role.as_str());
-        return Err(Problem::forbidden(format!("this needs the role {needed}; yours is {has}")));
-    }
+    trail.identity = Some(identity.clone());
     Ok(identity)
+}
+
+/// Asks the table.
+fn permit(identity: &Identity, action: Action, cluster: Option<&str>) -> Result<(), Problem> {
+    let access = &identity.access;
+    let rule = action.rule();
+    let (allowed, has) = match (rule.scope, cluster) {
+        (Scope::Cluster, Some(cluster)) => {
+            if !access.may_on(cluster, Action::ReadCluster) {
+                return Err(Problem::not_found(format!("there is no cluster {cluster}")));
+            }
+            (access.may_on(cluster, action), access.role_on(cluster))
+        }
+        (Scope::Cluster, None) => (access.may_somewhere(action), Some(access.role)),
+        (Scope::Installation, _) => (access.may(action), Some(access.role)),
+    };
+    if allowed {
+        return Ok(());
+    }
+    let (what, needed) = (action.words(), rule.role.as_str());
+    let has = has.map_or("none", Role::as_str);
+    Err(Problem::forbidden(format!("{what} needs the role {needed}; yours is {has}")))
 }
 
 impl<S> Path<S> {
     fn endpoint(&self, method: &Method) -> Option<&Endpoint<S>> {
-        let of = |m: &Method| self.endpoints.iter().find(|(have, _)| have == m).map(|(_, e)| e);
+        let of = |m: &Method| self.endpoints.iter().find(|endpoint| endpoint.method == *m);
         // The server leaves the body of an answer to HEAD out by itself.
         of(method).or_else(|| (method == Method::HEAD).then(|| of(&Method::GET)).flatten())
     }
 
     fn is_public(&self) -> bool {
-        self.endpoints.iter().any(|(_, e)| matches!(e, Endpoint::Public(_)))
+        self.endpoints.iter().any(|endpoint| matches!(endpoint.handler, Handler::Public(_)))
     }
 
     fn allow(&self) -> String {
-        let mut methods: Vec<&str> = self.endpoints.iter().map(|(m, _)| m.as_str()).collect();
+        let mut methods: Vec<&str> = self.endpoints.iter().map(|e| e.method.as_str()).collect();
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
@@ -254,19 +388,44 @@ mod tests {
     use http::StatusCode;
     use http::header::AUTHORIZATION;
     use http_body_util::BodyExt;
+    use knm_shared::access::{Access, Reach};
     use knm_shared::ids::UserId;
+    use std::sync::Mutex;
     use uuid::Uuid;
 
     use super::super::problem::Document;
     use super::super::{full, json, no_content};
     use super::*;
+    use crate::audit::Verdict;
 
     #[derive(Clone, Default)]
-    struct State(Edge);
+    struct State {
+        edge: Edge,
+        cors: Cors,
+        in_flight: InFlight,
+        unfinished: TaskTracker,
+        told: Arc<Mutex<Vec<Record>>>,
+    }
 
     impl Gate for State {
         fn edge(&self) -> &Edge {
-            &self.0
+            &self.edge
+        }
+
+        fn cors(&self) -> &Cors {
+            &self.cors
+        }
+
+        fn in_flight(&self) -> &InFlight {
+            &self.in_flight
+        }
+
+        fn unfinished(&self) -> &TaskTracker {
+            &self.unfinished
+        }
+
+        async fn record(&self, record: Record) {
+            self.told.lock().expect("no panic").push(record);
         }
 
         async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Identity>, Problem> {
@@ -277,7 +436,10 @@ mod tests {
                 _ => return Ok(None),
             };
             let (session, user) = (Uuid::nil(), UserId(Uuid::nil()));
-            Ok(Some(Identity { session, user, username: "u".into(), role }))
+            // An admin of the installation as a whole, but only of one cluster.
+            let only = [("here".to_owned(), role), ("there".to_owned(), Role::Viewer)];
+            let access = Access { role, reach: Reach::Only(Arc::new(only.into())) };
+            Ok(Some(Identity { session, user, username: "u".into(), access }))
         }
     }
 
@@ -285,18 +447,37 @@ mod tests {
         Router::new()
             .public(Method::GET, "/api/open", |_, _| async { Ok(no_content()) })
             .signed_in(
-                Role::Viewer,
+                Action::OwnAccount,
                 Method::GET,
                 "/api/things/{id}",
                 |_, request: Request, _| async move { json(StatusCode::OK, &request.param("id")) },
             )
-            .signed_in(Role::Admin, Method::DELETE, "/api/things/{id}", |_, _, _| async {
+            .signed_in(Action::ManageUsers, Method::DELETE, "/api/things/{id}", |_, _, _| async {
                 Ok(no_content())
             })
-            .signed_in(Role::Viewer, Method::POST, "/api/panic", |_, _, _| async { panic!("oh") })
+            .audited("thing.delete")
+            .signed_in(Action::OwnAccount, Method::POST, "/api/panic", |_, _, _| async {
+                panic!("oh")
+            })
+            .audited("panic")
+            .signed_in(Action::Drain, Method::POST, "/api/drain/{cluster}", |_, _, _| async {
+                Ok(no_content())
+            })
+            .signed_in(Action::Drain, Method::POST, "/api/drain", |_, _, _| async {
+                Ok(no_content())
+            })
     }
 
     async fn call(
+        method: Method,
+        path: &str,
+        who: Option<&str>,
+    ) -> (http::response::Parts, String) {
+        call_on(&State::default(), method, path, who).await
+    }
+
+    async fn call_on(
+        state: &State,
         method: Method,
         path: &str,
         who: Option<&str>,
@@ -306,7 +487,7 @@ mod tests {
             request = request.header(AUTHORIZATION, who);
         }
         let request = request.body(full("")).expect("a request");
-        let (parts, body) = router().dispatch(State::default(), request).await.into_parts();
+        let (parts, body) = router().dispatch(state.clone(), request).await.into_parts();
         let bytes = body.collect().await.expect("in memory").to_bytes();
         (parts, String::from_utf8(bytes.to_vec()).expect("text"))
     }
@@ -329,10 +510,72 @@ mod tests {
             (Method::GET, "/api/nothing", Some("viewer"), 404),
             (Method::GET, "/nothing", None, 404),
             (Method::POST, "/api/panic", Some("viewer"), 500),
+            (Method::POST, "/api/drain/here", Some("admin"), 204),
+            (Method::POST, "/api/drain/there", Some("admin"), 403),
+            (Method::POST, "/api/drain/nowhere", Some("admin"), 404),
+            (Method::POST, "/api/drain/here", Some("viewer"), 403),
+            (Method::POST, "/api/drain", Some("admin"), 204),
+            (Method::POST, "/api/drain", Some("viewer"), 403),
         ] {
             let (parts, _) = call(method.clone(), path, who).await;
             assert_eq!(parts.status, status, "{method} {path} {who:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_done_or_refused_is_told_once() {
+        let state = State::default();
+        for (method, path, who) in [
+            (Method::DELETE, "/api/things/1", Some("admin")),
+            (Method::DELETE, "/api/things/1", Some("viewer")),
+            (Method::GET, "/api/things/1", Some("viewer")),
+            (Method::GET, "/api/things/1", None),
+            (Method::POST, "/api/panic", Some("viewer")),
+            (Method::POST, "/api/drain", Some("viewer")),
+        ] {
+            call_on(&state, method, path, who).await;
+        }
+        let told = state.told.lock().expect("no panic");
+        let told: Vec<_> =
+            told.iter().map(|r| (r.action.as_str(), r.verdict, r.username.as_str())).collect();
+        let expected = [
+            ("thing.delete", Verdict::Done, "u"),
+            ("thing.delete", Verdict::Refused, "u"),
+            ("panic", Verdict::Failed, "u"),
+            ("request", Verdict::Refused, "u"),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    /// Whoever hangs up cannot keep what they did from being told.
+    #[tokio::test]
+    async fn what_has_begun_is_finished_and_told() {
+        let (state, gate) = (State::default(), Arc::new(tokio::sync::Notify::new()));
+        let (begun, go) = (Arc::clone(&gate), Arc::new(tokio::sync::Notify::new()));
+        let wait = Arc::clone(&go);
+        let router = Router::new()
+            .signed_in(Action::OwnAccount, Method::POST, "/api/slow", move |_: State, _, _| {
+                let (begun, wait) = (Arc::clone(&begun), Arc::clone(&wait));
+                async move {
+                    begun.notify_one();
+                    wait.notified().await;
+                    Ok(no_content())
+                }
+            })
+            .audited("slow");
+        let request = http::Request::builder().method(Method::POST).uri("/api/slow");
+        let request = request.header(AUTHORIZATION, "viewer").body(full("")).expect("a request");
+        {
+            let dispatched = router.dispatch(state.clone(), request);
+            tokio::select! {
+                _ = dispatched => panic!("it waits"),
+                () = gate.notified() => {}
+            }
+        }
+        go.notify_one();
+        state.unfinished.close();
+        state.unfinished.wait().await;
+        assert_eq!(state.told.lock().expect("no panic").len(), 1);
     }
 
     #[tokio::test]

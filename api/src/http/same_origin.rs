@@ -1,33 +1,36 @@
 //! Requests that another site makes a browser send are refused, beside what SameSite cookies do.
-//! Browsers say where a request comes from (`Sec-Fetch-Site`, `Origin`); programs do not.
+//! Browsers say where a request comes from (`Sec-Fetch-Site`, `Origin`); programs do not, and have a
+//! token of their own instead of a cookie.
 
-use http::header::{AUTHORIZATION, ORIGIN};
+use http::header::ORIGIN;
 use http::request::Parts;
 use http::{HeaderName, Method};
+use knm_shared::session::Token;
 
 use super::Problem;
 use super::client::{Client, Edge};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Refuses an unsafe request of another origin. One that carries `Authorization` is exempt: no other
-/// site can make a browser send that.
+/// Refuses an unsafe request of another origin, and one with a cookie that does not say where it comes
+/// from. One that carries a bearer token is exempt: no other site can make a browser send that.
 ///
 /// # Errors
 /// 403.
 pub fn check(parts: &Parts, client: &Client, edge: &Edge) -> Result<(), Problem> {
     let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if safe || parts.headers.contains_key(AUTHORIZATION) {
+    if safe || Token::is_bearer(&parts.headers) {
         return Ok(());
     }
     let text =
         |name| parts.headers.get(name).map(|v: &http::HeaderValue| v.to_str().unwrap_or("?"));
     let ours = |origin: &str| {
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        let is = |host: Option<&str>| match (authority, host) {
-            (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-            _ => false,
-        };
+        let Some((scheme, authority)) = origin.split_once("://") else { return false };
+        // The same host in plain text is anybody's on the way to it.
+        if client.https && !scheme.eq_ignore_ascii_case("https") {
+            return false;
+        }
+        let is = |host: Option<&str>| host.is_some_and(|host| host.eq_ignore_ascii_case(authority));
         is(client.host.as_deref()) || is(edge.public_authority())
     };
     let origin = text(ORIGIN);
@@ -37,7 +40,8 @@ pub fn check(parts: &Parts, client: &Client, edge: &Edge) -> Result<(), Problem>
         (Some(_), Some(origin)) => edge.public_authority().is_some() && ours(origin),
         (Some(_), None) => false,
         (None, Some(origin)) => ours(origin),
-        (None, None) => true,
+        // Signing in: there is no cookie yet that anybody could use.
+        (None, None) => !Token::is_cookie(&parts.headers),
     };
     if allowed {
         return Ok(());
@@ -82,11 +86,27 @@ mod tests {
             (vec![host, ("sec-fetch-site", "cross-site")], 403),
             (vec![host, ("sec-fetch-site", "same-site"), other], 403),
             (vec![host, other, ("authorization", "Bearer x")], 200),
+            // A page can make a browser send these: https://user:password@host/.
+            (vec![host, other, ("authorization", "Basic eDp5")], 403),
+            (vec![host, ("cookie", "knm_session=x")], 403),
+            (vec![host, ours, ("cookie", "knm_session=x")], 200),
+            (vec![host, ("cookie", "knm_session=x"), ("authorization", "Basic eDp5")], 403),
         ] {
             assert_eq!(status(Method::POST, &headers, ""), expected, "{headers:?}");
         }
         assert_eq!(status(Method::GET, &[host, other], ""), 200);
         assert_eq!(status(Method::DELETE, &[host, other], ""), 403);
+    }
+
+    #[test]
+    fn over_tls_a_page_in_plain_text_is_another() {
+        let host = ("host", "nodes.example.com");
+        for (origin, expected) in
+            [("https://nodes.example.com", 200), ("http://nodes.example.com", 403)]
+        {
+            let headers = [host, ("origin", origin)];
+            assert_eq!(status(Method::POST, &headers, "https://nodes.example.com"), expected);
+        }
     }
 
     #[test]

@@ -1,17 +1,23 @@
-//! `/api/v1/auth`: sign in and out, who am I, personal tokens.
+//! `/api/v1/auth`: sign in and out, who am I, one's own sessions, personal tokens and password.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::SET_COOKIE;
+use http::header::{SET_COOKIE, USER_AGENT};
 use jiff::Timestamp;
+use knm_shared::access::Reach;
 use knm_shared::session::{Identity, Role};
 use serde::{Deserialize, Serialize};
+use serde_json::json as value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::State;
-use crate::db::sessions::Token;
+use crate::auth::Visitor;
+use crate::db::sessions::{Session, Token};
+use crate::http::audit::Note;
 use crate::http::router::Outcome;
 use crate::http::{FieldError, Problem, Request, body, cookie, json, no_content, problem};
 
@@ -19,6 +25,8 @@ use crate::http::{FieldError, Problem, Request, body, cookie, json, no_content, 
 const DEFAULT_TOKEN_DAYS: u32 = 90;
 /// And at most.
 const MAX_TOKEN_DAYS: u32 = 366;
+/// What is kept of what a browser calls itself, in characters.
+const MAX_USER_AGENT: usize = 200;
 /// Longest name of a token, in characters.
 const MAX_TOKEN_NAME: usize = 100;
 
@@ -73,14 +81,23 @@ pub struct UserView {
     /// The name.
     #[schema(example = "admin")]
     username: String,
-    /// What this session or token may do.
+    /// What this session or token may do in the installation as a whole.
     role: RoleName,
+    /// The clusters that exist for it, each with what it may do there; null: every one, with `role`.
+    clusters: Option<BTreeMap<String, RoleName>>,
 }
 
 impl From<&Identity> for UserView {
     fn from(identity: &Identity) -> Self {
         let username = identity.username.clone();
-        Self { id: identity.user.0, username, role: identity.role.into() }
+        let named = |clusters: &Arc<BTreeMap<String, Role>>| {
+            clusters.iter().map(|(name, role)| (name.clone(), (*role).into())).collect()
+        };
+        let clusters = match &identity.access.reach {
+            Reach::Everywhere => None,
+            Reach::Only(clusters) => Some(named(clusters)),
+        };
+        Self { id: identity.user.0, username, role: identity.role().into(), clusters }
     }
 }
 
@@ -173,18 +190,29 @@ pub struct TokenList {
     )
 )]
 pub async fn login(state: State, mut request: Request) -> Outcome {
-    let LoginRequest { username, password } = body::json(&mut request).await?;
-    let signed_in = state.auth.login(&username, password, request.client.address).await?;
-    let user = UserView {
-        id: signed_in.user.0,
-        username: signed_in.username,
-        role: signed_in.role.into(),
+    let LoginRequest { username, password } = body::small_json(&mut request).await?;
+    let address = request.client.address;
+    let visitor = Visitor { address, user_agent: user_agent(&request) };
+    let signed_in = state.auth.login(&username, password, visitor).await.map_err(|error| {
+        let note = Note { username: Some(username.clone()), ..Note::default() };
+        Problem::from(error).noting(note)
+    })?;
+    let note = Note {
+        username: Some(signed_in.identity.username.clone()),
+        user: Some(signed_in.identity.user),
+        ..Note::default()
     };
+    let user = UserView::from(&signed_in.identity);
     let view = LoginResponse { user, expires_at: signed_in.expires_at };
     let mut response = json(StatusCode::OK, &view)?;
     let cookie = cookie::set(&signed_in.token, signed_in.max_age, request.client.https);
     response.headers_mut().insert(SET_COOKIE, cookie);
-    Ok(response)
+    Ok(note.on_response(response))
+}
+
+fn user_agent(request: &Request) -> String {
+    let text = request.parts.headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
+    text.unwrap_or_default().chars().take(MAX_USER_AGENT).collect()
 }
 
 /// Sign out
@@ -238,8 +266,8 @@ pub async fn create_token(state: State, mut request: Request, identity: Identity
         let message = format!("must have 1 to {MAX_TOKEN_NAME} characters, none of them control");
         errors.push(FieldError::new("name", message));
     }
-    if role.is_some_and(|role| role > identity.role) {
-        let message = format!("must not be above your own, {}", identity.role.as_str());
+    if role.is_some_and(|role| role > identity.role()) {
+        let message = format!("must not be above your own, {}", identity.role().as_str());
         errors.push(FieldError::new("role", message));
     }
     if !(1..=MAX_TOKEN_DAYS).contains(&days) {
@@ -251,13 +279,18 @@ pub async fn create_token(state: State, mut request: Request, identity: Identity
     }
     let lifetime = Duration::from_secs(u64::from(days) * 24 * 3600);
     let issued = state.auth.issue_token(&identity, &name, role, lifetime).await?;
+    let note = Note::about(issued.stored.id).after(value!({
+        "name": issued.stored.name,
+        "role": issued.stored.role,
+        "expires_at": issued.stored.expires_at.to_string(),
+    }));
     let view = TokenCreated {
         id: issued.stored.id,
         name: issued.stored.name,
         token: issued.token.expose().to_owned(),
         expires_at: issued.stored.expires_at,
     };
-    json(StatusCode::CREATED, &view)
+    Ok(note.on_response(json(StatusCode::CREATED, &view)?))
 }
 
 /// Revoke a personal token
@@ -274,5 +307,128 @@ pub async fn create_token(state: State, mut request: Request, identity: Identity
 pub async fn delete_token(state: State, request: Request, identity: Identity) -> Outcome {
     let none = || Problem::not_found("you have no such token");
     let id = Uuid::parse_str(request.param("id")).map_err(|_| none())?;
-    if state.auth.revoke(identity.user, id).await? { Ok(no_content()) } else { Err(none()) }
+    revoke(&state, &identity, id, none).await
+}
+
+async fn revoke(
+    state: &State,
+    identity: &Identity,
+    id: Uuid,
+    none: impl Fn() -> Problem,
+) -> Outcome {
+    if !state.auth.revoke(identity.user, id).await? {
+        return Err(none());
+    }
+    Ok(Note::about(id).on_response(no_content()))
+}
+
+/// A session of one's own.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionView {
+    /// Identifier.
+    id: Uuid,
+    /// Whether it is the one that this request was made with.
+    current: bool,
+    /// From where it began.
+    #[schema(example = "192.0.2.7")]
+    address: Option<String>,
+    /// What the browser or program called itself.
+    user_agent: Option<String>,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When it was last used, to the minute.
+    #[schema(value_type = String, format = DateTime)]
+    last_used_at: Timestamp,
+    /// When it ends if it is not used.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    /// When it ends in any case.
+    #[schema(value_type = String, format = DateTime)]
+    ends_at: Timestamp,
+}
+
+impl SessionView {
+    fn of(session: Session, current: Uuid) -> Self {
+        Self {
+            id: session.id,
+            current: session.id == current,
+            address: session.address,
+            user_agent: session.user_agent,
+            created_at: session.created_at,
+            last_used_at: session.last_used_at,
+            expires_at: session.expires_at,
+            ends_at: session.ends_at,
+        }
+    }
+}
+
+/// One's own sessions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionList {
+    /// The last used first.
+    sessions: Vec<SessionView>,
+}
+
+/// List sessions
+///
+/// One's own; tokens are not among them.
+#[utoipa::path(
+    get, path = "/api/v1/auth/sessions", tag = "auth",
+    responses((status = 200, body = SessionList))
+)]
+pub async fn list_sessions(state: State, _request: Request, identity: Identity) -> Outcome {
+    let sessions = state.auth.sessions(identity.user).await?.into_iter();
+    let sessions = sessions.map(|session| SessionView::of(session, identity.session)).collect();
+    json(StatusCode::OK, &SessionList { sessions })
+}
+
+/// End a session
+///
+/// One of one's own, at once and everywhere: open WebSockets that use it are closed.
+#[utoipa::path(
+    delete, path = "/api/v1/auth/sessions/{id}", tag = "auth",
+    params(("id" = Uuid, Path, description = "The session's id")),
+    responses(
+        (status = 204),
+        (status = 404, body = problem::Document, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete_session(state: State, request: Request, identity: Identity) -> Outcome {
+    let none = || Problem::not_found("you have no such session");
+    let id = Uuid::parse_str(request.param("id")).map_err(|_| none())?;
+    revoke(&state, &identity, id, none).await
+}
+
+/// A new password for oneself.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordChange {
+    /// The password as it is.
+    #[schema(format = Password)]
+    current: String,
+    /// The password as it is to be, at least 8 characters.
+    #[schema(format = Password)]
+    password: String,
+}
+
+/// Change one's own password
+///
+/// Ends one's other sessions. Only a session that began with a password can do it. Wrong guesses make
+/// the next one wait, as when signing in.
+#[utoipa::path(
+    post, path = "/api/v1/auth/password", tag = "auth",
+    request_body = PasswordChange,
+    responses(
+        (status = 204),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
+        (status = 422, body = problem::Document, content_type = "application/problem+json"),
+        (status = 429, body = problem::Document, content_type = "application/problem+json"),
+    )
+)]
+pub async fn change_password(state: State, mut request: Request, identity: Identity) -> Outcome {
+    let PasswordChange { current, password } = body::small_json(&mut request).await?;
+    let address = request.client.address;
+    state.auth.change_password(&identity, current, password, address).await?;
+    Ok(Note::about(&identity.username).on_response(no_content()))
 }

@@ -2,8 +2,10 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
+use knm_shared::access::Action;
 use knm_shared::session::Identity;
 use serde::{Deserialize, Serialize};
+use serde_json::json as value;
 use utoipa::ToSchema;
 
 use super::State;
@@ -11,6 +13,7 @@ use super::freezes::FreezeView;
 use crate::clusters::{Answer, Cluster, Source, Sync};
 use crate::db::clusters::Stored;
 use crate::db::freezes::Freeze;
+use crate::http::audit::Note;
 use crate::http::router::Outcome;
 use crate::http::{Problem, Request, body, json, no_content, problem};
 
@@ -191,12 +194,16 @@ impl From<Stored> for StoredCluster {
 }
 
 /// List clusters
+///
+/// Those that the caller may read.
 #[utoipa::path(
     get, path = "/api/v1/clusters", tag = "clusters",
     responses((status = 200, body = ClusterList))
 )]
-pub async fn list(state: State, _request: Request, _identity: Identity) -> Outcome {
-    json(StatusCode::OK, &ClusterList { clusters: views(&state).await? })
+pub async fn list(state: State, _request: Request, identity: Identity) -> Outcome {
+    let mut clusters = views(&state).await?;
+    clusters.retain(|view| identity.access.may_on(&view.name, Action::ReadCluster));
+    json(StatusCode::OK, &ClusterList { clusters })
 }
 
 /// Look at a cluster
@@ -243,8 +250,10 @@ async fn views(state: &State) -> Result<Vec<ClusterView>, Problem> {
 pub async fn add(state: State, mut request: Request, identity: Identity) -> Outcome {
     let NewCluster { name, kubeconfig, context } = body::json(&mut request).await?;
     let admin = &state.cluster_admin;
-    let stored = admin.add(identity.user, &name, &kubeconfig, context.as_deref()).await?;
-    json(StatusCode::CREATED, &StoredCluster::from(stored))
+    let stored = admin.add(identity.user, &name, &kubeconfig, context.as_deref()).await;
+    let stored = stored.map_err(|e| Problem::from(e).noting(Note::about(&name).on(&name)))?;
+    let note = told(&stored);
+    Ok(note.on_response(json(StatusCode::CREATED, &StoredCluster::from(stored))?))
 }
 
 /// Change how a cluster is reached
@@ -266,7 +275,13 @@ pub async fn replace(state: State, mut request: Request, _identity: Identity) ->
     let ClusterAccess { kubeconfig, context } = body::json(&mut request).await?;
     let name = request.param("cluster");
     let stored = state.cluster_admin.replace(name, &kubeconfig, context.as_deref()).await?;
-    json(StatusCode::OK, &StoredCluster::from(stored))
+    let note = told(&stored);
+    Ok(note.on_response(json(StatusCode::OK, &StoredCluster::from(stored))?))
+}
+
+/// What the audit log keeps of a cluster: nothing of its credentials.
+fn told(stored: &Stored) -> Note {
+    Note::about(&stored.name).on(&stored.name).after(value!({"server": stored.server}))
 }
 
 /// Remove a cluster
@@ -283,6 +298,7 @@ pub async fn replace(state: State, mut request: Request, _identity: Identity) ->
     )
 )]
 pub async fn remove(state: State, request: Request, _identity: Identity) -> Outcome {
-    state.cluster_admin.remove(request.param("cluster")).await?;
-    Ok(no_content())
+    let name = request.param("cluster");
+    state.cluster_admin.remove(name).await?;
+    Ok(Note::about(name).on(name).on_response(no_content()))
 }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tokio_postgres::error::SqlState;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, CredentialError};
 use crate::clusters::AdminError;
 use crate::http::{FieldError, Problem};
 use crate::tasks::TaskError;
@@ -19,7 +19,25 @@ impl From<AuthError> for Problem {
             }
             AuthError::Busy(busy) => Self::unavailable(busy.to_string()),
             AuthError::NotASession => Self::forbidden(error.to_string()),
-            AuthError::TooManyTokens => Self::conflict(error.to_string()),
+            AuthError::TooManyTokens | AuthError::NameTaken | AuthError::LastAdmin => {
+                Self::conflict(error.to_string())
+            }
+            AuthError::UnknownUser => Self::not_found(error.to_string()),
+            AuthError::BoundAdmin => {
+                Self::invalid(vec![FieldError::new("clusters", error.to_string())])
+            }
+            AuthError::WrongPassword => {
+                Self::invalid(vec![FieldError::new("current", error.to_string())])
+            }
+            AuthError::Credentials(fault) => {
+                let field = match fault {
+                    CredentialError::Username => "username",
+                    CredentialError::PasswordTooShort | CredentialError::PasswordTooLong => {
+                        "password"
+                    }
+                };
+                Self::invalid(vec![FieldError::new(field, fault.to_string())])
+            }
             // The log has the host and what to try; the pool has written it already.
             AuthError::Pool(error) => {
                 Self::unavailable(format!("the database is not available ({})", error.as_str()))

@@ -2,12 +2,15 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
+use knm_shared::access::Action;
 use knm_shared::session::Identity;
 use serde::{Deserialize, Serialize};
+use serde_json::json as value;
 use utoipa::ToSchema;
 
 use super::State;
-use crate::db::freezes::Freeze;
+use crate::db::freezes::{EVERYWHERE, Freeze};
+use crate::http::audit::Note;
 use crate::http::router::Outcome;
 use crate::http::{Request, body, json, no_content, problem};
 
@@ -53,9 +56,13 @@ pub struct FreezeRequest {
     get, path = "/api/v1/freezes", tag = "clusters",
     responses((status = 200, body = FreezeList))
 )]
-pub async fn list(state: State, _request: Request, _identity: Identity) -> Outcome {
-    let freezes = state.cluster_admin.freezes().await?;
-    json(StatusCode::OK, &FreezeList { freezes: freezes.into_iter().map(Into::into).collect() })
+pub async fn list(state: State, _request: Request, identity: Identity) -> Outcome {
+    let freezes = state.cluster_admin.freezes().await?.into_iter();
+    let shown = |freeze: &Freeze| {
+        let everywhere = freeze.cluster == EVERYWHERE;
+        everywhere || identity.access.may_on(&freeze.cluster, Action::ReadCluster)
+    };
+    json(StatusCode::OK, &FreezeList { freezes: freezes.filter(shown).map(Into::into).collect() })
 }
 
 /// Freeze a cluster
@@ -78,7 +85,8 @@ pub async fn freeze(state: State, mut request: Request, identity: Identity) -> O
     let FreezeRequest { reason } = body::json(&mut request).await?;
     let cluster = request.param("cluster");
     let freeze = state.cluster_admin.freeze(identity.user, cluster, &reason).await?;
-    json(StatusCode::OK, &FreezeView::from(freeze))
+    let note = Note::about(cluster).on(cluster).after(value!({"reason": reason}));
+    Ok(note.on_response(json(StatusCode::OK, &FreezeView::from(freeze))?))
 }
 
 /// Lift a freeze
@@ -94,6 +102,7 @@ pub async fn freeze(state: State, mut request: Request, identity: Identity) -> O
     )
 )]
 pub async fn thaw(state: State, request: Request, _identity: Identity) -> Outcome {
-    state.cluster_admin.thaw(request.param("cluster")).await?;
-    Ok(no_content())
+    let cluster = request.param("cluster");
+    state.cluster_admin.thaw(cluster).await?;
+    Ok(Note::about(cluster).on(cluster).on_response(no_content()))
 }

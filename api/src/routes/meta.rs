@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::State;
-use crate::http::router::Outcome;
+use crate::http::router::{Gate as _, Outcome};
 use crate::http::{Request, json, with_content_type};
 
 /// This installation.
@@ -14,9 +14,10 @@ pub struct MetaView {
     /// Always `kube-node-manager`.
     #[schema(example = "kube-node-manager")]
     pub name: &'static str,
-    /// Release.
-    #[schema(example = "0.1.0")]
-    pub version: &'static str,
+    /// Release; only those who are signed in are told.
+    #[schema(example = "1.2.3")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'static str>,
     /// Where browsers reach the relay, when not at this origin.
     pub relay_url: Option<String>,
     /// The cluster that requests mean when they name none.
@@ -29,8 +30,12 @@ pub struct MetaView {
     get, path = "/api/v1/meta", tag = "meta", security(()),
     responses((status = 200, body = MetaView))
 )]
-pub async fn meta(state: State, _request: Request) -> Outcome {
-    json(StatusCode::OK, &state.meta)
+pub async fn meta(state: State, request: Request) -> Outcome {
+    // Without a database nobody can be known, and the page that says so needs the rest.
+    let known = matches!(state.authenticate(&request.parts.headers).await, Ok(Some(_)));
+    let mut view = state.meta.clone();
+    view.version = view.version.filter(|_| known);
+    json(StatusCode::OK, &view)
 }
 
 /// This document

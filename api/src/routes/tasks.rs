@@ -5,8 +5,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use knm_shared::ids::TaskId;
 use knm_shared::session::Identity;
 use knm_shared::status::Desired;
+use serde_json::json as value;
 
 use super::State;
+use crate::http::audit::Note;
 use crate::http::query::Query;
 use crate::http::router::Outcome;
 use crate::http::{FieldError, Problem, Request, body, json, problem};
@@ -34,8 +36,12 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub async fn submit(state: State, mut request: Request, identity: Identity) -> Outcome {
     let key = idempotency_key(&request)?;
     let submission: Submission = body::large_json(&mut request).await?;
-    let task = state.tasks.submit(&identity, submission, key).await?;
-    accepted(&task)
+    // What is refused is told, too.
+    let asked = Note::default()
+        .on(submission.cluster.clone().unwrap_or_else(|| state.meta.default_cluster.clone()))
+        .after(value!({"action": submission.action, "params": submission.params}));
+    let task = state.tasks.submit(&identity, submission, key).await;
+    accepted(&task.map_err(|e| Problem::from(e).noting(asked))?)
 }
 
 /// Preview a task
@@ -105,8 +111,8 @@ pub async fn list(state: State, request: Request, identity: Identity) -> Outcome
         (status = 404, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn get(state: State, request: Request, _identity: Identity) -> Outcome {
-    json(StatusCode::OK, &state.tasks.get(id(&request)?).await?)
+pub async fn get(state: State, request: Request, identity: Identity) -> Outcome {
+    json(StatusCode::OK, &state.tasks.get(&identity, id(&request)?).await?)
 }
 
 /// Look at a task's nodes
@@ -121,7 +127,7 @@ pub async fn get(state: State, request: Request, _identity: Identity) -> Outcome
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn items(state: State, request: Request, _identity: Identity) -> Outcome {
+pub async fn items(state: State, request: Request, identity: Identity) -> Outcome {
     let id = id(&request)?;
     let mut query = Query::new(&request.parts.uri);
     let filter = ItemQuery {
@@ -131,7 +137,7 @@ pub async fn items(state: State, request: Request, _identity: Identity) -> Outco
         cursor: query.text("cursor"),
     };
     query.finish()?;
-    json(StatusCode::OK, &state.tasks.items(id, filter).await?)
+    json(StatusCode::OK, &state.tasks.items(&identity, id, filter).await?)
 }
 
 /// Cancel a task
@@ -198,7 +204,9 @@ pub async fn resume(state: State, request: Request, identity: Identity) -> Outco
     )
 )]
 pub async fn retry(state: State, request: Request, identity: Identity) -> Outcome {
-    accepted(&state.tasks.retry(&identity, id(&request)?).await?)
+    let id = id(&request)?;
+    let task = state.tasks.retry(&identity, id).await;
+    accepted(&task.map_err(|e| Problem::from(e).noting(Note::about(id)))?)
 }
 
 /// Revert a task
@@ -217,7 +225,9 @@ pub async fn retry(state: State, request: Request, identity: Identity) -> Outcom
     )
 )]
 pub async fn revert(state: State, request: Request, identity: Identity) -> Outcome {
-    accepted(&state.tasks.revert(&identity, id(&request)?).await?)
+    let id = id(&request)?;
+    let task = state.tasks.revert(&identity, id).await;
+    accepted(&task.map_err(|e| Problem::from(e).noting(Note::about(id)))?)
 }
 
 /// 202, with the place to look.
@@ -225,12 +235,24 @@ fn accepted(task: &TaskView) -> Outcome {
     let mut response = json(StatusCode::ACCEPTED, task)?;
     let location = HeaderValue::from_str(&format!("/api/v1/tasks/{}", task.id));
     response.headers_mut().insert(LOCATION, location.expect("an id is a header value"));
-    Ok(response)
+    let note = Note::about(task.id).on(&task.cluster).after(value!({
+        "action": task.action,
+        "params": task.params,
+        "options": task.options,
+        "nodes": task.total,
+        "reason": task.reason,
+        "parent": task.parent_id,
+    }));
+    Ok(note.on_response(response))
 }
 
 async fn steer(state: State, request: Request, identity: Identity, desired: Desired) -> Outcome {
-    let task = state.tasks.request(&identity, id(&request)?, desired).await?;
-    json(StatusCode::ACCEPTED, &task)
+    let id = id(&request)?;
+    let task = state.tasks.request(&identity, id, desired).await;
+    let task = task.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
+    let note = Note::about(task.id).on(&task.cluster);
+    let note = note.after(value!({"action": task.action, "desired": task.desired}));
+    Ok(note.on_response(json(StatusCode::ACCEPTED, &task)?))
 }
 
 fn id(request: &Request) -> Result<TaskId, Problem> {

@@ -1,7 +1,7 @@
 //! An action with its parameters, checked: what the executor can rely on.
 
 use k8s_openapi::api::core::v1::Node;
-use knm_shared::session::Role;
+use knm_shared::access;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -125,19 +125,28 @@ impl Action {
         matches!(self, Self::Drain(_))
     }
 
-    /// The role that may submit it with these parameters; to revert it takes the same. That of a
-    /// revert itself is known from the task that it reverts.
+    /// What submitting it with these parameters takes; to revert it takes the same. What a revert takes
+    /// is known from the task that it reverts.
     #[must_use]
-    pub fn required_role(&self) -> Role {
-        let dangerous = match self {
-            Self::Label(params) | Self::Annotate(params) => params.allow_protected,
-            Self::Taint(params) => {
-                params.allow_protected || params.set.iter().any(|t| t.effect == "NoExecute")
+    pub fn needs(&self) -> Vec<access::Action> {
+        use access::Action::{ChangeNodes, ChangeProtectedKeys, Drain, DrainByForce, EvictByTaint};
+        let mut needs = vec![ChangeNodes];
+        let mut also = |wanted: bool, action| needs.extend(wanted.then_some(action));
+        match self {
+            Self::Label(params) | Self::Annotate(params) => {
+                also(params.allow_protected, ChangeProtectedKeys);
             }
-            Self::Cordon | Self::Uncordon | Self::Revert(_) => false,
-            Self::Drain(_) => true,
-        };
-        if dangerous { Role::Admin } else { Role::Operator }
+            Self::Taint(params) => {
+                also(params.allow_protected, ChangeProtectedKeys);
+                also(params.set.iter().any(|t| t.effect == "NoExecute"), EvictByTaint);
+            }
+            Self::Cordon | Self::Uncordon | Self::Revert(_) => {}
+            Self::Drain(params) => {
+                also(true, Drain);
+                also(params.force || params.disable_eviction, DrainByForce);
+            }
+        }
+        needs
     }
 
     /// The parameters as they are stored, defaults filled in.
@@ -279,19 +288,32 @@ mod tests {
 
     #[test]
     fn what_is_dangerous_needs_an_admin() {
-        for (action, params, role) in [
-            ("label", json!({"set": {"x": "1"}}), Role::Operator),
-            ("label", json!({"set": {"k8s.io/x": "1"}, "allow_protected": true}), Role::Admin),
-            ("annotate", json!({"remove": ["k8s.io/x"], "allow_protected": true}), Role::Admin),
-            ("taint", json!({"set": [{"key": "k", "effect": "NoSchedule"}]}), Role::Operator),
-            ("taint", json!({"set": [{"key": "k", "effect": "NoExecute"}]}), Role::Admin),
-            ("taint", json!({"remove": [{"key": "k"}]}), Role::Operator),
-            ("cordon", Value::Null, Role::Operator),
-            ("uncordon", Value::Null, Role::Operator),
-            ("drain", Value::Null, Role::Admin),
+        use access::Action::{ChangeNodes, ChangeProtectedKeys, Drain, DrainByForce, EvictByTaint};
+        let no_execute = json!({"set": [{"key": "k", "effect": "NoExecute"}]});
+        for (action, params, more) in [
+            ("label", json!({"set": {"x": "1"}}), &[][..]),
+            (
+                "label",
+                json!({"set": {"k8s.io/x": "1"}, "allow_protected": true}),
+                &[ChangeProtectedKeys],
+            ),
+            (
+                "annotate",
+                json!({"remove": ["k8s.io/x"], "allow_protected": true}),
+                &[ChangeProtectedKeys],
+            ),
+            ("taint", json!({"set": [{"key": "k", "effect": "NoSchedule"}]}), &[]),
+            ("taint", no_execute, &[EvictByTaint]),
+            ("taint", json!({"remove": [{"key": "k"}]}), &[]),
+            ("cordon", Value::Null, &[]),
+            ("uncordon", Value::Null, &[]),
+            ("drain", Value::Null, &[Drain]),
+            ("drain", json!({"force": true}), &[Drain, DrainByForce]),
+            ("drain", json!({"disable_eviction": true}), &[Drain, DrainByForce]),
         ] {
             let action = Action::parse(action, &params).expect("valid");
-            assert_eq!(action.required_role(), role, "{action:?}");
+            let expected = [&[ChangeNodes], more].concat();
+            assert_eq!(action.needs(), expected, "{action:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::action::Action;
 use super::error::TaskError;
 use super::revert::{RevertParams, Undo};
-use super::service::{Service, require_role};
+use super::service::{Service, require};
 use super::view::{HistoryView, ItemView, TaskView};
 use crate::db;
 use crate::db::tasks::NewTask;
@@ -94,14 +94,13 @@ impl Service {
         identity: &Identity,
         task: TaskId,
     ) -> Result<(TaskView, Action), TaskError> {
-        let view = self.get(task).await?;
+        let view = self.get(identity, task).await?;
         let action = action_of(&view)?;
-        require_role(identity, action.required_role(), action.name())?;
+        require(identity, &view.cluster, &action.needs())?;
         // What a revert needs is what its original needed.
         if let Action::Revert(RevertParams { task, .. }) = &action {
-            let original = self.get(TaskId(*task)).await?;
-            let original = action_of(&original)?;
-            require_role(identity, original.required_role(), original.name())?;
+            let original = self.get(identity, TaskId(*task)).await?;
+            require(identity, &original.cluster, &action_of(&original)?.needs())?;
         }
         if view.completed_at.is_none() {
             let status = &view.status;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use knm_shared::access::Access;
 use knm_shared::session::Role;
 use serde::Serialize;
 use serde_json::Value;
@@ -135,7 +136,7 @@ impl Preview<'_> {
         &self,
         options: &Options,
         nodes: &[Arc<Node>],
-        role: Role,
+        access: &Access,
     ) -> PreviewView {
         let mut warnings = Vec::new();
         if let Sync::Stale { since, error } = self.cluster.nodes.state() {
@@ -155,6 +156,8 @@ impl Preview<'_> {
             _ => Vec::new(),
         };
         let count = |result: &str| views.iter().filter(|v| v.result == result).count();
+        let needs = self.action.needs();
+        let role = needs.iter().map(|action| action.rule().role).max().unwrap_or(Role::Viewer);
         PreviewView {
             cluster: self.cluster.name.to_string(),
             action: self.action.name().into(),
@@ -164,8 +167,8 @@ impl Preview<'_> {
             changes: count("change"),
             unchanged: count("unchanged"),
             refused: count("refused"),
-            required_role: self.action.required_role().as_str().into(),
-            permitted: role >= self.action.required_role(),
+            required_role: role.as_str().into(),
+            permitted: needs.iter().all(|action| access.may_on(&self.cluster.name, *action)),
             missing_rights,
             warnings,
             nodes: views,

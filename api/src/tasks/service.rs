@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
+use knm_shared::access::{Action as Right, Reach};
 use knm_shared::config::Executor;
 use knm_shared::ids::{Ordinal, OwnerId, Seq, TaskId, UserId};
 use knm_shared::pg::Pool;
@@ -77,12 +78,12 @@ impl Service {
         let limits = &self.inner.limits;
         let (action, options) = check(&body, limits)?;
         self.webhook(body.webhook.as_deref())?;
-        let cluster = self.cluster(body.cluster.as_deref())?;
+        let cluster = self.cluster(identity, body.cluster.as_deref())?;
         let nodes = targets(&cluster, &body.nodes, limits)?;
         let author = Author::new(identity.username.clone(), body.reason, Timestamp::now());
         let (pods, terms) = self.pods(&cluster);
         let preview = Preview { cluster: &cluster, action: &action, author: &author, pods, terms };
-        Ok(preview.view(&options, &nodes, identity.role).await)
+        Ok(preview.view(&options, &nodes, &identity.access).await)
     }
 
     /// Checks and stores a task. The targets are frozen here, by name and UID.
@@ -104,8 +105,8 @@ impl Service {
             return Ok(first);
         }
         let (action, options) = check(&body, limits)?;
-        require_role(identity, action.required_role(), action.name())?;
-        let cluster = self.cluster(body.cluster.as_deref())?;
+        let cluster = self.cluster(identity, body.cluster.as_deref())?;
+        require(identity, &cluster.name, &action.needs())?;
         let targets = targets(&cluster, &body.nodes, limits)?;
         let webhook = self.webhook(body.webhook.as_deref())?;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -188,11 +189,13 @@ impl Service {
         })
     }
 
-    fn cluster(&self, name: Option<&str>) -> Result<Cluster, TaskError> {
+    /// A cluster that exists for the caller.
+    fn cluster(&self, identity: &Identity, name: Option<&str>) -> Result<Cluster, TaskError> {
         let name = name.unwrap_or_else(|| self.inner.clusters.default_name());
         let unknown =
             || TaskError::Invalid(vec![FieldError::new("cluster", format!("no cluster {name:?}"))]);
-        let cluster = self.inner.clusters.get(name).ok_or_else(unknown)?;
+        let readable = identity.access.may_on(name, Right::ReadCluster);
+        let cluster = self.inner.clusters.get(name).filter(|_| readable).ok_or_else(unknown)?;
         match cluster.nodes.state() {
             Sync::Never { error } => Err(TaskError::Unavailable(format!(
                 "the nodes of cluster {name:?} are not known yet: {}",
@@ -214,13 +217,14 @@ impl Service {
         &self.inner.pool
     }
 
-    /// One task.
+    /// One task, of a cluster that the caller may read; another does not exist for them.
     ///
     /// # Errors
     /// [`TaskError`]
-    pub async fn get(&self, task: TaskId) -> Result<TaskView, TaskError> {
+    pub async fn get(&self, identity: &Identity, task: TaskId) -> Result<TaskView, TaskError> {
         let client = self.inner.pool.get().await?;
-        db::tasks::get(&**client, task).await?.ok_or(TaskError::NotFound)
+        let found = db::tasks::get(&**client, task).await?;
+        found.filter(|t| readable(identity, &t.cluster)).ok_or(TaskError::NotFound)
     }
 
     /// A page of tasks, newest first.
@@ -235,6 +239,7 @@ impl Service {
             cluster: query.cluster,
             action: query.action,
             user: query.mine.then_some(identity.user),
+            readable: readable_clusters(identity),
             before,
         };
         let limit = page_size(query.limit, TASKS_PAGE)?;
@@ -249,12 +254,18 @@ impl Service {
     ///
     /// # Errors
     /// [`TaskError`]
-    pub async fn items(&self, task: TaskId, query: ItemQuery) -> Result<ItemPage, TaskError> {
+    pub async fn items(
+        &self,
+        identity: &Identity,
+        task: TaskId,
+        query: ItemQuery,
+    ) -> Result<ItemPage, TaskError> {
         let status = query.status.as_deref().map(|s| parse("status", s)).transpose()?;
         let start = (Seq(query.after_seq.unwrap_or(-1)), db::items::LAST_ORDINAL);
         let after = query.cursor.as_deref().map(|c| parse_cursor(c, place)).transpose()?;
         let filter = db::items::Filter { status, after: after.unwrap_or(start) };
         let limit = page_size(query.limit, ITEMS_PAGE)?;
+        self.get(identity, task).await?;
         let client = self.inner.pool.get().await?;
         let (seq, mut items) = db::items::page(&**client, task, filter, limit + 1)
             .await?
@@ -274,13 +285,10 @@ impl Service {
         task: TaskId,
         desired: Desired,
     ) -> Result<TaskView, TaskError> {
-        let view = self.get(task).await?;
-        require_role(identity, Role::Operator, "steering tasks")?;
-        if view.user_id != identity.user.0 && identity.role < Role::Admin {
-            return Err(TaskError::Forbidden(
-                "operators steer their own tasks; this one is somebody else's".into(),
-            ));
-        }
+        let view = self.get(identity, task).await?;
+        let own = view.user_id == identity.user.0;
+        let right = if own { Right::SteerOwnTask } else { Right::SteerAnyTask };
+        require(identity, &view.cluster, &[right])?;
         let client = self.inner.pool.get().await?;
         let view =
             db::tasks::request(&**client, task, desired).await?.ok_or(TaskError::NotFound)?;
@@ -344,16 +352,35 @@ fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), Task
     }
 }
 
-pub(super) fn require_role(identity: &Identity, needed: Role, what: &str) -> Result<(), TaskError> {
-    if identity.role >= needed {
-        return Ok(());
-    }
+/// Asks the table for all of these on a cluster.
+pub(super) fn require(
+    identity: &Identity,
+    cluster: &str,
+    rights: &[Right],
+) -> Result<(), TaskError> {
+    let lacks = |right: &&Right| !identity.access.may_on(cluster, **right);
+    let Some(right) = rights.iter().find(lacks) else { return Ok(()) };
+    let has = identity.access.role_on(cluster).map_or("nobody", Role::as_str);
     Err(TaskError::Forbidden(format!(
-        "{what} needs the role {}; {} is {}",
-        needed.as_str(),
+        "{} needs the role {} on cluster {cluster}; {} is {has} there",
+        right.words(),
+        right.rule().role.as_str(),
         identity.username,
-        identity.role.as_str()
     )))
+}
+
+fn readable(identity: &Identity, cluster: &str) -> bool {
+    identity.access.may_on(cluster, Right::ReadCluster)
+}
+
+/// `None`: all of them.
+fn readable_clusters(identity: &Identity) -> Option<Vec<String>> {
+    match &identity.access.reach {
+        Reach::Everywhere => None,
+        Reach::Only(clusters) => {
+            Some(clusters.keys().filter(|name| readable(identity, name)).cloned().collect())
+        }
+    }
 }
 
 fn idempotency(

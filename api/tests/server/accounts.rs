@@ -57,8 +57,17 @@ async fn a_session_lasts_from_login_to_logout_and_its_end_is_told_to_relays() {
     let session: uuid::Uuid =
         app.database.value("SELECT id FROM sessions", &[]).await.expect("one session");
 
-    let out = app.api.send(Method::POST, "/api/v1/auth/logout", &[("cookie", pair)], "").await;
-    let out = out.expect("answers");
+    let out = async |headers: &[(&str, &str)]| {
+        app.api.send(Method::POST, "/api/v1/auth/logout", headers, "").await.expect("answers")
+    };
+    let silent = out(&[("cookie", pair)]).await;
+    assert_eq!(
+        refusal(&silent),
+        (403, "cross_origin".into(), vec![]),
+        "a cookie alone is no proof"
+    );
+    let own = format!("http://{}", app.address);
+    let out = out(&[("cookie", pair), ("origin", &own)]).await;
     assert_eq!(out.status, 204);
     assert!(
         set_cookie(&out).starts_with("knm_session=; ") && set_cookie(&out).contains("Max-Age=0")

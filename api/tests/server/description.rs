@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use http::Method;
+use knm_api::http::router::Route;
 use knm_api::{openapi, routes};
+use knm_shared::access::{Action, Scope};
 use serde_json::Value;
 
 use super::support::{TestApp, refusal};
@@ -26,8 +28,8 @@ async fn nothing_is_open_without_a_session() {
     let app = TestApp::start().await;
     let router = routes::router();
     let mut open = Vec::new();
-    for (method, pattern, role) in router.routes() {
-        if role.is_none() {
+    for Route { method, pattern, action, .. } in router.routes() {
+        if action.is_none() {
             open.push((method.clone(), pattern));
             continue;
         }
@@ -69,8 +71,8 @@ fn every_route_is_described_and_nothing_else() {
     let router = routes::router();
     let served: BTreeSet<String> = router
         .routes()
-        .filter(|(_, pattern, _)| pattern.starts_with("/api/"))
-        .map(|(method, pattern, _)| format!("{method} {pattern}"))
+        .filter(|route| route.pattern.starts_with("/api/"))
+        .map(|route| format!("{} {}", route.method, route.pattern))
         .collect();
     assert_eq!(described, served);
 }
@@ -80,11 +82,49 @@ fn every_route_is_described_and_nothing_else() {
 fn the_document_says_what_is_open() {
     let document: Value = serde_json::from_str(&openapi::document()).expect("JSON");
     let router = routes::router();
-    for (method, pattern, role) in router.routes().filter(|r| r.1.starts_with("/api/")) {
+    for Route { method, pattern, action, .. } in router.routes() {
+        if !pattern.starts_with("/api/") {
+            continue;
+        }
         let operation = &document["paths"][pattern][method.as_str().to_lowercase()];
         let open = operation["security"] == serde_json::json!([{}]);
-        assert_eq!(open, role.is_none(), "{method} {pattern}");
+        assert_eq!(open, action.is_none(), "{method} {pattern}");
     }
+}
+
+/// Whatever changes something is told to the audit log, each under a word of its own.
+#[test]
+fn every_change_is_audited() {
+    let router = routes::router();
+    let mut words = BTreeSet::new();
+    for route in router.routes() {
+        let looks = *route.method == Method::GET || route.pattern == "/api/v1/tasks/preview";
+        let told = route.word.is_some();
+        assert!(looks || told, "{} {}", route.method, route.pattern);
+        assert!(route.word.is_none_or(|word| words.insert(word)), "{:?}", route.word);
+    }
+}
+
+/// No route is for administrators only because somebody forgot what it takes, or the other way round.
+#[test]
+fn what_a_route_takes_is_pinned() {
+    let router = routes::router();
+    let of = |action| {
+        let routes = router.routes().filter(|route| route.action == Some(action));
+        routes.map(|route| format!("{} {}", route.method, route.pattern)).collect::<BTreeSet<_>>()
+    };
+    for route in router.routes() {
+        let manages = route.pattern.starts_with("/api/v1/users");
+        assert_eq!(route.action == Some(Action::ManageUsers), manages, "{}", route.pattern);
+        let audit = route.pattern.starts_with("/api/v1/audit");
+        assert_eq!(route.action == Some(Action::ReadAudit), audit, "{}", route.pattern);
+        let of_one = route.pattern.contains("{cluster}");
+        let asked_there = route.action.is_some_and(|a| a.rule().scope == Scope::Cluster);
+        let manages = route.action == Some(Action::ManageClusters);
+        assert!(!of_one || asked_there || manages, "{}", route.pattern);
+    }
+    assert!(of(Action::ChangeNodes).contains("POST /api/v1/tasks"));
+    assert!(of(Action::OwnAccount).iter().all(|route| route.contains(" /api/v1/auth/")));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use knm_shared::config::Database as Settings;
 use knm_tests::postgres::Database;
 use tokio::task::JoinSet;
 
-use super::support::{connector, database, section, settings};
+use super::support::{self, connector, database, section, settings};
 
 async fn empty() -> (Database, Settings) {
     let database = database("migrations").await;
@@ -46,13 +46,18 @@ async fn a_second_run_finds_nothing_to_do() {
     let second = run(&settings, false).await.expect("migrates");
     assert_eq!(second, Report { applied: Vec::new(), ..first });
     let ours = [
+        "audit_log",
+        "clusters",
+        "freezes",
         "node_drains",
         "node_tasks",
         "progress_items",
         "progress_tasks",
         "refinery_schema_history",
         "sessions",
+        "user_clusters",
         "users",
+        "webhook_deliveries",
     ];
     assert_eq!(tables(&database).await, ours);
 }
@@ -68,7 +73,7 @@ async fn many_at_a_time_migrate_once_and_make_one_administrator() {
             let applied = migration.run(false).await.expect("migrates").applied.len();
             let first =
                 FirstAdmin { username: format!("admin{n}"), password: "correct horse".into() };
-            let outcome = auth::ensure(&migration, &Passwords::new(1), Some(first)).await;
+            let outcome = auth::ensure(&mut migration, &Passwords::new(1), Some(first)).await;
             (applied, outcome.expect("no failure"))
         });
     }
@@ -86,10 +91,10 @@ async fn without_a_password_there_is_no_administrator_and_a_bad_one_is_refused()
     let mut migration = Migration::begin(&connector(&settings)).await.expect("the lock");
     migration.run(false).await.expect("migrates");
     let passwords = Passwords::new(1);
-    let none = auth::ensure(&migration, &passwords, None).await.expect("no failure");
+    let none = auth::ensure(&mut migration, &passwords, None).await.expect("no failure");
     assert_eq!(none, FirstAdminOutcome::Missing);
     let short = FirstAdmin { username: "admin".into(), password: "short".into() };
-    assert!(auth::ensure(&migration, &passwords, Some(short.clone())).await.is_err());
+    assert!(auth::ensure(&mut migration, &passwords, Some(short.clone())).await.is_err());
     let users: i64 = database.value("SELECT count(*) FROM users", &[]).await.expect("a count");
     assert_eq!(users, 0);
     sql(
@@ -98,7 +103,7 @@ async fn without_a_password_there_is_no_administrator_and_a_bad_one_is_refused()
                     VALUES (gen_random_uuid(), 'x', '', 'viewer')",
     )
     .await;
-    let later = auth::ensure(&migration, &passwords, Some(short)).await.expect("not looked at");
+    let later = auth::ensure(&mut migration, &passwords, Some(short)).await.expect("not looked at");
     assert_eq!(later, FirstAdminOutcome::NotNeeded);
 }
 
@@ -234,4 +239,59 @@ async fn the_guides_question_about_failures_is_answered() {
     let rows: Vec<(String, i64)> =
         rows.expect("answers").iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(rows, [("queued".to_owned(), 1)]);
+}
+
+/// As deploy/security.md has it: one role owns and migrates, another serves.
+#[tokio::test]
+async fn the_role_that_serves_can_add_to_the_audit_log_and_not_change_it() {
+    let (database, settings) = empty().await;
+    let role = format!("app_{}", uuid::Uuid::new_v4().simple());
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'x'; REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    );
+    sql(&database, &create).await;
+    let mut app = section(&database);
+    (app["username"], app["password"]) = (role.clone().into(), "x".into());
+    let app = support::settings(&app);
+
+    let error = run(&app, false).await.expect_err("nothing is there, and it may make nothing");
+    assert!(matches!(error, MigrateError::NotOwner { version: 0, .. }), "{error}");
+    let mut owner = Migration::begin(&connector(&settings)).await.expect("the lock");
+    owner.run(false).await.expect("migrates");
+    assert!(matches!(owner.grant("nobody_at_all").await, Err(MigrateError::NoSuchRole(_))));
+    let own: String = database.value("SELECT current_user::text", &[]).await.expect("a name");
+    assert!(matches!(owner.grant(&own).await, Err(MigrateError::OwnRole(_))));
+    owner.grant(&role).await.expect("grants");
+    owner.grant(&role).await.expect("grants again");
+    drop(owner);
+
+    let found = run(&app, false).await.expect("there is nothing to do");
+    assert_eq!((found.version, found.applied.len()), (found.own_version, 0));
+    let mut serving = Migration::begin(&connector(&app)).await.expect("the lock");
+    let first = FirstAdmin { username: "admin".into(), password: "correct horse".into() };
+    let made = auth::ensure(&mut serving, &Passwords::new(1), Some(first)).await;
+    assert_eq!(made.expect("no failure"), FirstAdminOutcome::Created);
+    let entry =
+        "SELECT username || ' ' || action || ' ' || target || ' ' || address FROM audit_log";
+    let entry: String = database.value(entry, &[]).await.expect("one entry");
+    assert_eq!(entry, "KNM_ADMIN_PASSWORD user.create admin local");
+    for refused in [
+        "UPDATE audit_log SET username = 'x'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+        "DROP TABLE audit_log",
+        "DELETE FROM refinery_schema_history",
+        "CREATE TABLE x (y int)",
+    ] {
+        let as_app = format!("SET ROLE {role}; {refused}");
+        let error = database.connect().await.expect("connects").batch_execute(&as_app).await;
+        let code = error.expect_err(refused).code().cloned();
+        assert_eq!(
+            code,
+            Some(tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE),
+            "{refused}"
+        );
+    }
+    let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    sql(&database, &drop).await;
 }

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use knm_api::auth::{Auth, Passwords};
+use knm_api::auth::{AuditLog, Auth, Passwords};
 use knm_api::clusters::{self, ClusterAdmin, Keyring, Registry, Source};
 use knm_api::db::migrate::Migration;
 use knm_api::db::users::{self, NewAccount};
 use knm_api::engine::Engine;
 use knm_api::http::client::Edge;
+use knm_api::http::cors::Cors;
+use knm_api::http::inflight::InFlight;
+use knm_api::http::port::Port;
+use knm_api::http::tls::Tls;
 use knm_api::relay_link::tunnel::Tunnels;
 use knm_api::routes::meta::MetaView;
 use knm_api::routes::nodes::EventStreams;
@@ -39,6 +43,10 @@ pub(crate) struct Options {
     pub(crate) database_port: Option<u16>,
     /// As `KNM_ENCRYPTION_KEY`.
     pub(crate) encryption_key: String,
+    /// What the port encrypts with.
+    pub(crate) tls: Option<Tls>,
+    /// A role of its own that the server connects as, with the password `x`.
+    pub(crate) role: Option<String>,
 }
 
 impl Default for Options {
@@ -50,6 +58,8 @@ impl Default for Options {
             relay,
             database_port: None,
             encryption_key: String::new(),
+            tls: None,
+            role: None,
         }
     }
 }
@@ -61,6 +71,7 @@ pub(crate) struct TestApp {
     pub(crate) sim: KubeSim,
     pub(crate) tunnels: Tunnels,
     pub(crate) address: std::net::SocketAddr,
+    pub(crate) registry: prometheus::Registry,
     _engine: Engine,
     _tasks: JoinSet<()>,
     _stop: DropGuard,
@@ -75,6 +86,12 @@ impl TestApp {
         let database = database("server").await;
         let mut section = section(&database);
         migrate(&settings(&section)).await;
+        if let Some(role) = &options.role {
+            let mut owner =
+                Migration::begin(&connector(&settings(&section))).await.expect("the lock");
+            owner.grant(role).await.expect("grants");
+            (section["username"], section["password"]) = (role.as_str().into(), "x".into());
+        }
         if let Some(port) = options.database_port {
             section["port"] = port.into();
         }
@@ -104,6 +121,10 @@ impl TestApp {
         let cluster = clusters.get("default").expect("it is there");
         let state = State(Arc::new(Services {
             edge: Edge::new(&config.api.trusted_proxies, &config.api.public_url).expect("valid"),
+            cors: Cors::new(&config.api.allowed_origins),
+            in_flight: InFlight::default(),
+            audit: AuditLog::register(pool.clone(), &registry).expect("fresh names"),
+            exports: routes::audit::Exports::default(),
             auth: Auth::new(pool, config.auth.clone(), Passwords::new(2)),
             tasks: engine.service(),
             clusters,
@@ -111,7 +132,7 @@ impl TestApp {
             tunnels: tunnels.clone(),
             meta: MetaView {
                 name: "kube-node-manager",
-                version: "0",
+                version: Some("0"),
                 relay_url: None,
                 default_cluster: "default".into(),
             },
@@ -124,7 +145,14 @@ impl TestApp {
         let http = api_http::metrics::Metrics::register(&registry).expect("fresh names");
         let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
         let router = routes::router();
-        tasks.spawn(api_http::server::serve(listener, router, state, http, limits, stop.clone()));
+        let edge = Edge::new(&config.api.trusted_proxies, "").expect("networks");
+        if let Some(tls) = options.tls.clone() {
+            tasks.spawn(async move { match tls.watch().await {} });
+        }
+        let port = Port::new(options.tls, edge);
+        let serve =
+            api_http::server::serve(listener, port, router, state, http, limits, stop.clone());
+        tasks.spawn(serve);
         until("the nodes are known", async || cluster.nodes.len() == options.nodes).await;
         Self {
             api: Api::new(format!("http://{address}")),
@@ -132,6 +160,7 @@ impl TestApp {
             sim,
             tunnels,
             address,
+            registry,
             _engine: engine,
             _tasks: tasks,
             _stop: stop.drop_guard(),
@@ -143,7 +172,7 @@ impl TestApp {
         let hash = Passwords::new(1).hash(PASSWORD.into()).await.expect("room");
         let sql = self.database.connect().await.expect("connects");
         let new = NewAccount { username, password_hash: &hash, role };
-        users::insert(&sql, &new).await.expect("stored").expect("a free name");
+        users::insert(&*sql, &new).await.expect("stored").expect("a free name");
     }
 
     /// Makes an account of that role and signs it in.

@@ -1,9 +1,9 @@
 //! Who is behind a token, and whose session has ended since.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
+use knm_shared::access::Access;
 use knm_shared::session::{self, Identity};
-use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::{Db, DbError, settle, timely};
@@ -22,18 +22,13 @@ impl Db {
         settle(client, result)
     }
 
-    /// Which of these sessions and tokens are still good.
+    /// What these sessions and tokens may do now; those that have ended are missing.
     ///
     /// # Errors
     /// When there is no answer: the caller asks again later.
-    pub async fn still_good(&self, sessions: &[Uuid]) -> Result<HashSet<Uuid>, DbError> {
-        const SQL: &str = "
-            SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id
-            WHERE s.id = ANY($1) AND s.expires_at > now() AND u.disabled_at IS NULL";
+    pub async fn access_of(&self, sessions: &[Uuid]) -> Result<HashMap<Uuid, Access>, DbError> {
         let client = self.client().await?;
-        let params: [(&(dyn ToSql + Sync), Type); 1] = [(&sessions, Type::UUID_ARRAY)];
-        let result = timely(client.query_typed(SQL, &params)).await;
-        let rows = settle(client, result)?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let result = timely(session::access_of(&**client, sessions)).await;
+        settle(client, result)
     }
 }

@@ -1,5 +1,6 @@
 //! Looks whether the sessions behind open connections are still good: now and then, for those that expire
 //! and for revocations that were not heard; at once when a revocation was heard from somebody unknown.
+//! One that may do other things than when it came is closed, too: it comes back with what it may do now.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -39,10 +40,10 @@ async fn recheck(feed: &Feed) {
         return;
     }
     let list: Vec<Uuid> = asked.iter().copied().collect();
-    match feed.db.still_good(&list).await {
-        Ok(good) => feed.hub.with(|hub| {
-            hub.close_where(CloseReason::Revoked, |owner| {
-                asked.contains(&owner.session) && !good.contains(&owner.session)
+    match feed.db.access_of(&list).await {
+        Ok(now) => feed.hub.with(|hub| {
+            hub.close_where(CloseReason::Revoked, |owner, access| {
+                asked.contains(&owner.session) && now.get(&owner.session) != Some(access)
             });
         }),
         // Connections that were good stay: cutting everybody off helps nobody.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use knm_shared::access::Action;
 use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::ids::{TaskId, UserId};
 use knm_shared::notification::Notification;
@@ -212,7 +213,14 @@ impl Hub {
         if cursor.0 > 0 && list.told <= cursor.0 {
             return None;
         }
-        list.next(cursor)
+        let readable = |head: &Arc<Head>| session.access.may_on(&head.cluster, Action::ReadCluster);
+        match list.next(cursor)? {
+            Frame::List { full, mut heads } => {
+                heads.retain(readable);
+                (full || !heads.is_empty()).then_some(Frame::List { full, heads })
+            }
+            other => Some(other),
+        }
     }
 
     /// Every list is to be read whole again.

@@ -110,6 +110,7 @@ impl Hub {
         let Some(found) = found else {
             return self.gone(job.task);
         };
+        self.turn_away(job.task, &found.head.cluster);
         let answer = Answer::new(epoch, job.from, found);
         let Some(task) = self.tasks.get_mut(&job.task) else {
             return;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use knm_shared::access::Access;
 use knm_shared::ids::{Seq, TaskId};
 use tokio::sync::Notify;
 
@@ -26,6 +27,7 @@ pub enum Refused {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) owner: Owner,
+    pub(super) access: Access,
     wake: Arc<Notify>,
     /// It has been woken, or has not yet seen that there is nothing.
     awake: bool,
@@ -93,9 +95,10 @@ impl Position {
 }
 
 impl Session {
-    pub(super) fn new(owner: Owner, wake: Arc<Notify>, tell_mode: bool) -> Self {
+    pub(super) fn new(owner: Owner, access: Access, wake: Arc<Notify>, tell_mode: bool) -> Self {
         Self {
             owner,
+            access,
             wake,
             awake: true,
             subs: HashMap::new(),

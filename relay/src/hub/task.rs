@@ -23,6 +23,8 @@ const MAX_HELD: usize = 1_024;
 pub(super) struct Task {
     /// Where the task is; `None` until the first read.
     pub(super) known: Option<Standing>,
+    /// The cluster that it is on; `None` until the first read. Nothing is told before.
+    pub(super) cluster: Option<Box<str>>,
     /// Notifications that wait for a read, by where they start.
     held: BTreeMap<Seq, Held>,
     /// Who follows it. Never empty between two calls of the hub.

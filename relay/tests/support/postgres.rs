@@ -7,9 +7,11 @@ use std::process::{Command, Stdio};
 
 use uuid::Uuid;
 
-/// The schema, as the api's migrations leave it.
-const SCHEMA: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../api/migrations/V1__tasks_and_users.sql"));
+/// What a relay reads of the schema, as the api's migrations leave it.
+const SCHEMA: &str = concat!(
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../api/migrations/V1__tasks_and_users.sql")),
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../api/migrations/V4__access.sql")),
+);
 
 pub struct Postgres {
     dir: PathBuf,
@@ -51,7 +53,7 @@ impl Postgres {
             .batch_execute(
                 "CREATE TABLE refinery_schema_history (version int4 PRIMARY KEY, name text, \
                  applied_on text, checksum text); \
-                 INSERT INTO refinery_schema_history VALUES (1, 'tasks_and_users', '', '')",
+                 INSERT INTO refinery_schema_history VALUES (4, 'access', '', '')",
             )
             .await
             .expect("the history");

@@ -65,13 +65,25 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigErrors> {
 /// Every fault that was found.
 pub fn load_with(path: Option<&Path>, env: Lookup<'_>) -> Result<Loaded, ConfigErrors> {
     let (source, text) = read(path, env)?;
+    understand(source, &text, env)
+}
+
+/// [`load`] of a text that stands in no file.
+///
+/// # Errors
+/// Every fault that was found.
+pub fn load_text(text: &str, env: Lookup<'_>) -> Result<Loaded, ConfigErrors> {
+    understand(Source::File(PathBuf::from("a text")), text, env)
+}
+
+fn understand(source: Source, text: &str, env: Lookup<'_>) -> Result<Loaded, ConfigErrors> {
     let file = source.to_string();
     let sha = match source {
         Source::File(_) => hex(&Sha256::digest(text.as_bytes())),
         Source::Environment => "none".to_owned(),
     };
 
-    let mut root = tree::parse(&file, &text)?;
+    let mut root = tree::parse(&file, text)?;
     if let Some(node) = root.find(&["database".to_owned()])
         && !matches!(node.value, Value::Map(_) | Value::Null)
     {

@@ -199,17 +199,13 @@ impl<'a> Validation<'a> {
                 format!("{proxy:?} is neither an IP address nor a network like 10.0.0.0/8"),
             );
         }
+        self.origins("api.allowed_origins", &api.allowed_origins);
+        self.tls(api);
     }
 
     fn relay(&mut self, relay: &Relay) {
         self.url("relay.public_url", &relay.public_url, &["http", "https", "ws", "wss"]);
-        for origin in &relay.allowed_origins {
-            self.require(
-                is_url(origin, &["http", "https"]) && !origin.ends_with('/'),
-                "relay.allowed_origins",
-                format!("{origin:?} is not an origin like https://nodes.example.com"),
-            );
-        }
+        self.origins("relay.allowed_origins", &relay.allowed_origins);
         self.range("relay.max_connections", relay.max_connections, 1, 1_000_000);
         let of_user = relay.max_connections_per_user;
         self.range("relay.max_connections_per_user", of_user, 1, 1_000_000);
@@ -233,6 +229,29 @@ impl<'a> Validation<'a> {
             "webhook.url",
             "must begin with one of webhook.allowed",
         );
+    }
+
+    fn origins(&mut self, key: &str, origins: &[String]) {
+        for origin in origins {
+            self.require(
+                is_url(origin, &["http", "https"]) && !origin.ends_with('/'),
+                key,
+                format!("{origin:?} is not an origin like https://nodes.example.com"),
+            );
+        }
+    }
+
+    fn tls(&mut self, api: &Api) {
+        for (key, path, other, needed) in [
+            ("api.tls_cert", &api.tls_cert, "api.tls_key", &api.tls_key),
+            ("api.tls_key", &api.tls_key, "api.tls_cert", &api.tls_cert),
+        ] {
+            let (set, complete) = (!path.as_os_str().is_empty(), !needed.as_os_str().is_empty());
+            self.require(!set || complete, key, format!("is of no use without {other}"));
+            if set && let Err(e) = std::fs::File::open(path) {
+                self.fault(key, format!("{} cannot be read: {e}", path.display()));
+            }
+        }
     }
 
     fn url(&mut self, key: &str, value: &str, schemes: &[&str]) {

@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::MigrateError;
+use super::{MigrateError, quote};
 
 /// What `--adopt` puts before a name.
 pub(super) const PREFIX: &str = "legacy_";
@@ -70,11 +70,6 @@ pub(super) async fn rename(
 
 fn legacy(name: &str) -> String {
     format!("{PREFIX}{name}")
-}
-
-/// The server cuts identifiers of more than 63 bytes by itself.
-fn quote(identifier: &str) -> String {
-    format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The nodes of a cluster as they change: server-sent events, from memory.
 //!
 //! ```text
-//! Listing ──all pages──▶ Following ──20 s──▶ a comment, if the session still holds; else the end
+//! Listing ──all pages──▶ Following ──20 s──▶ a comment
+//!    │                      │
+//!    └────────── 5 s ───────┴── the session has ended, or may not read the cluster any more: the end
 //!    ▲                      │
 //!    └── too far behind, or the watch began anew: the whole again
 //! ```
@@ -18,6 +20,7 @@ use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
+use knm_shared::access::Action;
 use knm_shared::session::{Identity, Token};
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
@@ -40,6 +43,8 @@ const STREAMS: usize = 1000;
 const PAGE: usize = 500;
 /// How often something is sent when nothing changes, so that proxies keep the connection.
 const PAUSE: Duration = Duration::from_secs(20);
+/// How often it is looked whether whoever follows still may, whatever else happens.
+const CHECK: Duration = Duration::from_secs(5);
 
 /// The streams that are open. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -122,6 +127,7 @@ struct Follower {
     /// Events that are ready to be sent.
     ready: VecDeque<Bytes>,
     pause_ends: Instant,
+    check_at: Instant,
     _room: OwnedSemaphorePermit,
 }
 
@@ -133,9 +139,10 @@ impl Follower {
         room: OwnedSemaphorePermit,
     ) -> Self {
         let changes = cluster.nodes.changes();
-        let pause_ends = Instant::now() + PAUSE;
+        let (pause_ends, check_at) = (Instant::now() + PAUSE, Instant::now() + CHECK);
         let ready = VecDeque::new();
-        let mut follower = Self { state, cluster, token, changes, ready, pause_ends, _room: room };
+        let mut follower =
+            Self { state, cluster, token, changes, ready, pause_ends, check_at, _room: room };
         follower.list();
         follower
     }
@@ -143,6 +150,12 @@ impl Follower {
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if Instant::now() >= self.check_at {
+                if !self.is_welcome().await {
+                    return None;
+                }
+                self.check_at = Instant::now() + CHECK;
+            }
             if let Some(bytes) = self.ready.pop_front() {
                 self.pause_ends = Instant::now() + PAUSE;
                 return Some(bytes);
@@ -161,11 +174,9 @@ impl Follower {
                     Err(RecvError::Closed) => return None,
                 },
                 () = sleep_until(self.pause_ends) => {
-                    if !self.is_welcome().await {
-                        return None;
-                    }
                     self.ready.push_back(Bytes::from_static(b":\n\n"));
                 }
+                () = sleep_until(self.check_at) => {}
             }
         }
     }
@@ -196,11 +207,14 @@ impl Follower {
         }
     }
 
-    /// Whether the session still holds; a database that is away is no reason to end.
+    /// Whether the session still holds and may read the cluster; a database that is away is no reason to
+    /// end.
     async fn is_welcome(&self) -> bool {
-        match &self.token {
-            Some(token) => !matches!(self.state.auth.identify(token).await, Ok(None)),
-            None => false,
+        let Some(token) = &self.token else { return false };
+        match self.state.auth.identify(token).await {
+            Ok(None) => false,
+            Ok(Some(who)) => who.access.may_on(&self.cluster.name, Action::ReadCluster),
+            Err(_) => true,
         }
     }
 }

@@ -1,15 +1,73 @@
 //! Single rules of the hub, each where it can be read.
 
+use std::sync::Arc;
+
+use knm_shared::access::{Access, Reach};
 use knm_shared::epoch::Cursor;
 use knm_shared::ids::Seq;
 use knm_shared::notification::{Notification, Revocation};
+use knm_shared::session::Role;
 use knm_shared::status::ItemStatus;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::model::{Row, View, database, user};
 use super::world::{MAX_OF_USER, connect, hub};
-use crate::hub::{ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Refused};
+use crate::hub::{ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Owner, Refused};
 use crate::protocol::{CloseReason, ErrorCode, ItemRow};
+
+/// A client that may read these clusters and no others.
+fn connect_bound(hub: &mut Hub, clusters: &[&str]) -> ConnId {
+    let only = clusters.iter().map(|name| ((*name).to_owned(), Role::Viewer)).collect();
+    let access = Access { role: Role::Viewer, reach: Reach::Only(Arc::new(only)) };
+    let owner = Owner { session: Uuid::nil(), user: user() };
+    hub.connect(owner, access, Arc::new(Notify::new())).expect("an epoch is known").id
+}
+
+/// What the hub refuses a client, and nothing else that it has for it.
+fn refusals(hub: &mut Hub, id: ConnId) -> Vec<ErrorCode> {
+    frames(hub, id)
+        .into_iter()
+        .map(|frame| match frame {
+            Frame::Refused { code, .. } => code,
+            other => panic!("nothing else: {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_task_on_a_cluster_that_one_may_not_read_is_not_told() {
+    let mut hub = hub();
+    let row = Row::new(1);
+    let cluster = row.found(Seq(0)).head.cluster.to_string();
+    let (inside, outside) =
+        (connect_bound(&mut hub, &[&cluster]), connect_bound(&mut hub, &["elsewhere"]));
+    for id in [inside, outside] {
+        hub.subscribe(id, row.id, None).expect("room");
+    }
+    read_all(&mut hub, &row);
+    assert!(matches!(frames(&mut hub, inside).as_slice(), [Frame::Page { .. }]));
+    assert_eq!(refusals(&mut hub, outside), [ErrorCode::Forbidden]);
+
+    // Now the task is known: whoever comes later is refused without a read.
+    hub.subscribe(outside, row.id, None).expect("room");
+    assert_eq!(read_all(&mut hub, &row), 0);
+    assert_eq!(refusals(&mut hub, outside), [ErrorCode::Forbidden]);
+    let cursor = Cursor { epoch: hub.epoch().expect("known").clone(), seq: Seq(1) };
+    hub.subscribe(outside, row.id, Some(cursor)).expect("room");
+    assert_eq!(refusals(&mut hub, outside), [ErrorCode::Forbidden], "nor by a cursor");
+    assert!(frames(&mut hub, inside).is_empty(), "the others notice nothing");
+}
+
+#[test]
+fn a_client_whose_rights_have_changed_is_closed() {
+    let mut hub = hub();
+    let (bound, free) = (connect_bound(&mut hub, &["a"]), connect(&mut hub));
+    let now = Access::everywhere(Role::Viewer);
+    hub.close_where(CloseReason::Revoked, |_, access| *access != now);
+    assert!(matches!(hub.next(bound), Next::Close(CloseReason::Revoked)));
+    assert!(!matches!(hub.next(free), Next::Close(_)));
+}
 
 /// Carries out every read that the hub wants; how many.
 fn read_all(hub: &mut Hub, row: &Row) -> usize {
@@ -379,16 +437,13 @@ fn another_version_is_read_not_understood() {
 
 #[test]
 fn a_user_has_so_many_connections_and_takes_nobody_elses() {
-    use std::sync::Arc;
-
     use knm_shared::ids::UserId;
-    use tokio::sync::Notify;
-
-    use crate::hub::Owner;
 
     let mut hub = hub();
     let owner = |user: u128| Owner { session: Uuid::nil(), user: UserId(Uuid::from_u128(user)) };
-    let come = |hub: &mut Hub, user| hub.connect(owner(user), Arc::new(Notify::new()));
+    let come = |hub: &mut Hub, user| {
+        hub.connect(owner(user), Access::everywhere(Role::Viewer), Arc::new(Notify::new()))
+    };
     let first = come(&mut hub, 1).expect("room").id;
     for _ in 1..MAX_OF_USER {
         come(&mut hub, 1).expect("room");

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use knm_shared::access::Access;
 use knm_shared::epoch::Cursor;
 use knm_shared::ids::Seq;
 use knm_shared::notification::Notification;
+use knm_shared::session::Role;
 use knm_shared::status::ItemStatus;
 use prometheus::Registry;
 use proptest::prelude::*;
@@ -34,7 +36,9 @@ pub(super) fn hub() -> Hub {
 
 pub(super) fn connect(hub: &mut Hub) -> ConnId {
     let owner = Owner { session: Uuid::nil(), user: user() };
-    hub.connect(owner, Arc::new(Notify::new())).expect("an epoch is known").id
+    hub.connect(owner, Access::everywhere(Role::Viewer), Arc::new(Notify::new()))
+        .expect("an epoch is known")
+        .id
 }
 
 /// One event. Numbers choose among what there is, modulo.

@@ -260,3 +260,23 @@ fn listeners_must_not_clash() {
     assert!(clash("0.0.0.0:8080", "127.0.0.2:8080").is_err());
     assert!(clash("127.0.0.1:8080", "127.0.0.1:8080").is_err());
 }
+
+proptest::proptest! {
+    /// Whatever stands in the file, it is understood or its faults are named; a secret of the environment
+    /// is in neither.
+    #[test]
+    fn any_text_is_understood_or_refused(
+        lines in proptest::collection::vec(
+            "(database|api|relay|auth|log|host|port|password|listen|tls_cert|x): {0,2}[a-z0-9:\\[\\]{}\"'$&*!|>#,-]{0,12}\
+             |  (host|port|password|level|listen): (\\$\\{DB_PASSWORD\\}|\\$\\{X\\}|[0-9]{0,6}|.{0,10})|.{0,20}",
+            0..8,
+        ),
+    ) {
+        let env = |name: &str| (name == "DB_PASSWORD").then(|| "s3cret-of-the-database".to_owned());
+        let text = match load_text(&lines.join("\n"), &env) {
+            Ok(loaded) => format!("{:?} {:?}", loaded.config, loaded.warnings),
+            Err(errors) => errors.to_string(),
+        };
+        proptest::prop_assert!(!text.is_empty() && !text.contains("s3cret-of-the-database"), "{}", text);
+    }
+}
