@@ -2,6 +2,8 @@
 
 mod secret;
 
+use std::fs::File;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,15 +11,15 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use knm_shared::check::{self, Component};
 use knm_shared::config::{self, Loaded};
-use knm_shared::pg::{App, Connector, Target};
+use knm_shared::pg::{App, Connector, Reporter, Target};
 use knm_shared::session::Role;
 use knm_shared::{phrases, telemetry};
 
 use crate::auth::{Passwords, check_password, check_username};
-use crate::db::migrate::Migration;
+use crate::db::migrate::{MigrateError, Migration};
 use crate::db::users::NewAccount;
 use crate::routes::ui::Ui;
-use crate::{app, causes, openapi};
+use crate::{app, causes, openapi, support};
 
 /// REST API, web UI, task execution and progress writing of kube-node-manager
 #[derive(Parser)]
@@ -52,12 +54,27 @@ enum Command {
         /// connect as. That role can add to the audit log but not change it.
         #[arg(long, value_name = "ROLE")]
         grant_to: Option<String>,
+        /// End well also while the database is away or busy
+        ///
+        /// For an init container: serving migrates too, and waits for the database where everybody can see
+        /// what it waits for.
+        #[arg(long)]
+        best_effort: bool,
     },
     /// Manage accounts
     #[command(subcommand)]
     Admin(AdminCommand),
     /// Print the API's OpenAPI document
     Openapi,
+    /// Write what support needs into one archive (tar)
+    ///
+    /// Versions, configuration, states, metrics of both programs of this pod, the database's view, recent
+    /// errors. No secrets, no parameters of tasks; names of nodes where they failed.
+    SupportBundle {
+        /// Where to [default: standard output, unless that is a terminal]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -118,9 +135,22 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Command::Migrate { adopt, grant_to } => {
-            migrate(&config::load(config)?, adopt, grant_to.as_deref()).await?;
+        Command::Migrate { adopt, grant_to, best_effort } => {
+            let migrated = migrate(&config::load(config)?, adopt, grant_to.as_deref()).await;
+            if best_effort { leave_to_serving(migrated)? } else { migrated? }
         }
+        Command::SupportBundle { output } => match output {
+            Some(path) => {
+                let file = File::create(&path).with_context(|| path.display().to_string())?;
+                support::write(config, file).await?;
+            }
+            None if std::io::stdout().is_terminal() => {
+                anyhow::bail!(
+                    "an archive is nothing for a terminal: redirect it, or use --output FILE"
+                )
+            }
+            None => support::write(config, std::io::stdout()).await?,
+        },
         Command::Admin(AdminCommand::Create { username }) => {
             create_admin(&config::load(config)?, &username).await?;
         }
@@ -138,6 +168,20 @@ async fn migrate(loaded: &Loaded, adopt: bool, grant_to: Option<&str>) -> anyhow
         tracing::info!(role, "granted what serving takes");
     }
     tracing::info!(version = report.version, "{}", phrases::DATABASE_INITIALIZED);
+    Ok(())
+}
+
+/// What waiting may cure is said and passed over.
+fn leave_to_serving(migrated: anyhow::Result<()>) -> anyhow::Result<()> {
+    let Err(error) = migrated else { return Ok(()) };
+    match error.downcast_ref::<MigrateError>() {
+        Some(MigrateError::Connect(cause)) => {
+            Reporter::new(App::Api).failed(cause);
+        }
+        Some(error) if error.is_transient() => tracing::warn!(%error, "not migrated"),
+        _ => return Err(error),
+    }
+    tracing::info!("serving migrates once the database lets it");
     Ok(())
 }
 
@@ -173,7 +217,7 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["knm-api", "migrate", "--adopt", "--config", "x.yaml"]);
-        assert!(matches!(cli.command, Some(Command::Migrate { adopt: true, grant_to: None })));
+        assert!(matches!(cli.command, Some(Command::Migrate { adopt: true, .. })));
         assert_eq!(cli.config, Some("x.yaml".into()));
         assert!(Cli::parse_from(["knm-api"]).command.is_none());
         assert!(Cli::try_parse_from(["knm-api", "admin", "create"]).is_err());

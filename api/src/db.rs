@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod migrate;
 pub mod retention;
 pub mod sessions;
+pub mod support;
 pub mod tasks;
 pub mod users;
 pub mod webhooks;

@@ -22,6 +22,7 @@ pub mod progress;
 pub mod relay_link;
 pub mod retention;
 pub mod routes;
+pub mod support;
 pub mod tasks;
 pub mod webhook;
 

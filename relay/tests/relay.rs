@@ -414,7 +414,7 @@ async fn a_stopping_relay_says_goodbye() {
     for client in &mut clients {
         let goodbye = client.until("goodbye").await;
         let hint = goodbye["reconnect_after_ms"].as_u64().expect("a time");
-        assert!((250..5_000).contains(&hint), "{hint}");
+        assert!((250..2_000).contains(&hint), "{hint}");
         hints.insert(hint);
         // Nobody who is sent away is sent back here.
         assert_eq!(get(relay.addresses.admin, "/readyz").await.0, 503);

@@ -52,6 +52,10 @@ pub struct PodOptions {
     pub config: Value,
     /// Folder for the configuration and the logs; `None`: one in [`scratch`].
     pub folder: Option<PathBuf>,
+    /// Another release's `knm-api`; `None`: this build's.
+    pub api_program: Option<PathBuf>,
+    /// Another release's `knm-relay`; `None`: this build's.
+    pub relay_program: Option<PathBuf>,
 }
 
 impl PodOptions {
@@ -68,6 +72,8 @@ impl PodOptions {
             admin_password: admin_password.into(),
             config: Value::Null,
             folder: None,
+            api_program: None,
+            relay_program: None,
         }
     }
 }
@@ -112,7 +118,11 @@ impl Pod {
         let api_config = own("-api", options.api_database.as_ref())?;
         let relay_config = own("-relay", options.relay_database.as_ref())?;
         let spec = |program: Program, config: &Path, arguments: &[&str]| -> anyhow::Result<Spec> {
-            let path = binaries::program(program)?;
+            let other = match program {
+                Program::Api => &options.api_program,
+                Program::Relay => &options.relay_program,
+            };
+            let path = other.clone().map_or_else(|| binaries::program(program), Ok)?;
             let spec = Spec::new(format!("{} of {name}", program.file_name()), &path)
                 .args(arguments)
                 .arg("--config")

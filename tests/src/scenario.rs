@@ -33,9 +33,11 @@ use crate::ws::Watcher;
 
 mod journal;
 mod lease;
+mod rights;
 
 pub use journal::Change;
 pub use lease::LeaseRow;
+pub use rights::shipped_rights;
 
 /// Of the first administrator of every world.
 pub const ADMIN: &str = "admin";
@@ -114,7 +116,7 @@ impl WorldBuilder {
         self
     }
 
-    /// What the pods may do in the cluster. Everything without this.
+    /// What the pods may do in the cluster. [`shipped_rights`] without this.
     #[must_use]
     pub fn rights(mut self, rules: Vec<Rule>) -> Self {
         self.rights = Some(rules);
@@ -143,10 +145,8 @@ impl WorldBuilder {
         };
         let database = server.database(&self.name).await?;
         // The cluster's log tells the pods apart by the tokens that they come with.
-        let user = |name: String| match &self.rights {
-            None => User::cluster_admin(name),
-            Some(rules) => User::with_rules(name, rules.clone()),
-        };
+        let rights = self.rights.map_or_else(shipped_rights, Ok)?;
+        let user = |name: String| User::with_rules(name, rights.clone());
         let tokens = PODS.map(|pod| (pod_name(pod), user(pod_name(pod))));
         let authentication = Authentication::Tokens(tokens.collect());
         let sim = KubeSim::start(SimOptions { authentication, ..self.sim }).await?;

@@ -114,15 +114,6 @@ impl Pods {
         self.list(&path, ListParams::default(), terms).await
     }
 
-    /// Reads a pod.
-    ///
-    /// # Errors
-    /// [`CallError`]
-    pub async fn get(&self, namespace: &str, name: &str, terms: &Terms) -> Result<Pod, CallError> {
-        let resource = Resource::new(Pod::url_path(&(), Some(namespace)));
-        self.caller.send("get", resource.get(name, &GetParams::default()), terms).await
-    }
-
     /// Whether a DaemonSet exists.
     ///
     /// # Errors

@@ -91,3 +91,29 @@ fn a_configuration_that_cannot_be_used_ends_with_one_line() {
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).starts_with("error: "), "{}", text(&missing.stderr));
 }
+
+/// For an init container: what waiting cures is left to serving, what it does not is not.
+#[tokio::test]
+async fn a_database_that_is_away_is_left_to_serving_if_asked() {
+    let database = database("command").await;
+    let away = scratch::dir("command").expect("a folder").join("config.yaml");
+    let mut section = section(&database);
+    section["port"] = knm_tests::ports::free().into();
+    std::fs::write(&away, json!({ "database": section }).to_string()).expect("written");
+    let away = away.to_str().expect("text");
+    let strict = knm_api(&["migrate", "--config", away], "");
+    assert_eq!(strict.status.code(), Some(1));
+    let lenient = knm_api(&["migrate", "--best-effort", "--config", away], "");
+    assert!(lenient.status.success(), "{}", text(&lenient.stderr));
+    let log = text(&lenient.stdout);
+    assert!(log.contains("ERROR: PostgreSQL connection problem: dial tcp"), "{log}");
+    assert!(log.contains("connection refused"), "{log}");
+
+    let foreign = "CREATE TABLE progress_tasks (id serial PRIMARY KEY, name text)";
+    database.connect().await.expect("connects").batch_execute(foreign).await.expect("created");
+    let path = config(&database);
+    let path = path.to_str().expect("text");
+    let refused = knm_api(&["migrate", "--best-effort", "--config", path], "");
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stdout));
+    assert!(text(&refused.stderr).contains("--adopt"), "{}", text(&refused.stderr));
+}

@@ -31,9 +31,10 @@ const BATCH: usize = 64 * 1024;
 const MAX_ANSWERS: usize = 32;
 /// For the last frames and the client's own close.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Clients of a relay that stops come back within this time, spread evenly.
+/// Clients of a relay that stops come back within this time, spread evenly: a rolling restart leaves none
+/// of them without progress for 3 s.
 const RECONNECT_MIN_MS: u64 = 250;
-const RECONNECT_MAX_MS: u64 = 5_000;
+const RECONNECT_MAX_MS: u64 = 2_000;
 
 type Result<T> = std::result::Result<T, Error>;
 
