@@ -21,6 +21,7 @@ export interface DrainForm {
   disableEviction: boolean
   grace: number | null
   timeout: number | null
+  skipWait: number | null
   podSelector: string
 }
 
@@ -56,7 +57,7 @@ export function newDraft(action: Action, cluster: string, names: string[]): Draf
     pairs: [{ key: '', value: '' }],
     taints: [{ key: '', value: '', effect: 'NoSchedule' }],
     remove: [], overwrite: true, allowProtected: false,
-    drain: { ignoreDaemonsets: true, deleteEmptydir: false, force: false, disableEviction: false, grace: null, timeout: null, podSelector: '' },
+    drain: { ignoreDaemonsets: true, deleteEmptydir: false, force: false, disableEviction: false, grace: null, timeout: null, skipWait: null, podSelector: '' },
     options: { concurrency: null, maxFailures: null, dryRun: false, maxUnavailable: '', waves: '', uncordonOnFailure: false, notAfter: '' },
     reason: '',
   }
@@ -100,6 +101,7 @@ function params(draft: Draft): Record<string, unknown> {
         disable_eviction: drain.disableEviction,
         grace_period_seconds: drain.grace,
         timeout_seconds: drain.timeout ?? 0,
+        skip_wait_for_delete_timeout_seconds: drain.skipWait ?? 0,
         pod_selector: drain.podSelector,
       }
     default:
