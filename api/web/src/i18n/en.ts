@@ -52,7 +52,7 @@ export default {
   op: {
     what: 'What', preview: 'Preview', run: 'Run', targets: '{n} node | {n} nodes', set: 'Set', removeKeys: 'Remove', overwrite: 'Replace other values',
     overwriteHint: 'off: a node where the key has another value is refused', protected: 'Allow protected keys',
-    protectedHint: 'keys under kubernetes.io/ and k8s.io/, which the kubelet and the scheduler rely on', effect: 'effect', addRow: 'Add another',
+    protectedHint: 'keys under kubernetes.io/ and k8s.io/, which the kubelet and the scheduler rely on', effect: 'effect', addRow: 'Add another', twice: 'this key is given twice', keyless: 'a value needs a key',
     reason: 'Reason', reasonHint: 'for those who read the history', options: 'Options', concurrency: 'Nodes at a time',
     maxFailures: 'Stop after failures', maxFailuresHint: 'failed nodes that are put up with; 0 stops at the first', dryRun: 'Dry run',
     dryRunHint: 'every call is a server-side dry run: nothing changes', maxUnavailable: 'Unavailable at most', maxUnavailableHint: 'a number or a percentage of these nodes',

@@ -51,7 +51,7 @@ const zh: Messages = {
   op: {
     what: '操作内容', preview: '预览', run: '执行', targets: '{n} 个节点', set: '设置', removeKeys: '移除', overwrite: '覆盖已有的值',
     overwriteHint: '关闭时，键已有其他值的节点会被拒绝', protected: '允许修改受保护的键',
-    protectedHint: 'kubernetes.io/ 和 k8s.io/ 下的键，kubelet 和调度器依赖它们', effect: '效果', addRow: '再加一行',
+    protectedHint: 'kubernetes.io/ 和 k8s.io/ 下的键，kubelet 和调度器依赖它们', effect: '效果', addRow: '再加一行', twice: '这个键重复了', keyless: '有值就必须有键',
     reason: '原因', reasonHint: '供查看历史的人参考', options: '选项', concurrency: '并发节点数',
     maxFailures: '失败上限', maxFailuresHint: '可容忍的失败节点数；0 表示首次失败即停止', dryRun: '试运行',
     dryRunHint: '所有调用都是服务端 dry run，不会产生变更', maxUnavailable: '最多不可用', maxUnavailableHint: '数量，或占这些节点的百分比',

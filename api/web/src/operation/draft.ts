@@ -141,6 +141,22 @@ export function submission(draft: Draft): Submission {
   } as Submission
 }
 
+export type Slip = 'twice' | 'keyless'
+
+/** What the request could not say, and the API therefore not refuse: by row, like `pairs.1`. */
+export function slips(draft: Draft): Map<string, Slip> {
+  const found = new Map<string, Slip>()
+  const check = (rows: Pair[], kind: string, same: (row: Pair, other: Pair) => boolean) =>
+    rows.forEach((row, i) => {
+      if (!row.key.trim()) {
+        if (row.value.trim()) found.set(`${kind}.${i}`, 'keyless')
+      } else if (rows.slice(0, i).some((other) => same(row, other))) found.set(`${kind}.${i}`, 'twice')
+    })
+  if (draft.action === 'label' || draft.action === 'annotate') check(draft.pairs, 'pairs', (a, b) => a.key.trim() === b.key.trim())
+  if (draft.action === 'taint') check(draft.taints, 'taints', () => false)
+  return found
+}
+
 /** What is dangerous about it, if anything is. */
 export type Danger = 'drain' | 'evict' | 'force' | null
 

@@ -5,11 +5,12 @@ import { useRoute, useRouter } from 'vue-router'
 import { api } from '@/api/client'
 import { asApiError, type ApiError } from '@/api/problem'
 import type { Preview, Task } from '@/api/types'
+import { i18n } from '@/i18n'
 import { useNodes } from '@/nodes/store'
 import { useProgress } from '@/progress/store'
 import { headOf } from '@/progress/reader'
 import { useSession } from '@/session'
-import { complete, newDraft, placeOf, submission, type Action, type Draft } from './draft'
+import { complete, newDraft, placeOf, slips, submission, type Action, type Draft } from './draft'
 import { draftOf } from './fromTask'
 
 /** Long enough for a word to be finished. */
@@ -45,6 +46,7 @@ export const useOperation = defineStore('operation', () => {
       const place = placeOf(draft.value, fault.field)
       found.set(place, [found.get(place), fault.message].filter(Boolean).join('; '))
     }
+    for (const [place, slip] of slips(draft.value)) found.set(place, i18n.global.t(`op.${slip}`))
     return found
   })
 
@@ -72,7 +74,7 @@ export const useOperation = defineStore('operation', () => {
     // A request that differs is another one; the same, sent twice, is one task.
     key = newKey()
     if (!draft.value) return
-    if (!complete(draft.value)) {
+    if (!complete(draft.value) || slips(draft.value).size) {
       problem.value = null
       checking.value = false
       return
