@@ -7,6 +7,7 @@ export const router = createRouter({
     { path: '/nodes', name: 'nodes', component: () => import('@/pages/NodesPage.vue') },
     { path: '/tasks', name: 'tasks', component: () => import('@/pages/TasksPage.vue') },
     { path: '/tasks/:id', name: 'task', component: () => import('@/pages/TaskPage.vue'), props: true },
+    { path: '/account', name: 'account', component: () => import('@/pages/AccountPage.vue') },
     { path: '/:rest(.*)*', redirect: '/nodes' },
   ],
 })

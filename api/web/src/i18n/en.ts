@@ -80,5 +80,10 @@ export default {
     mine: 'Only mine', anyStatus: 'Any state', anyAction: 'Any operation', anyCluster: 'Any cluster', older: 'Older', gone: 'This task is not there, or no longer.',
     goesOn: 'The task goes on without the browser.', steps: 'Nodes',
   },
+  account: {
+    title: 'Tokens and account', tokens: 'Personal tokens', tokensHint: 'For programs: Authorization: Bearer. A token may do what you may, or less, until it ends or is revoked.',
+    newToken: 'New token', noTokens: 'You have no tokens.', name: 'Name', nameHint: 'what it is for', role: 'Role', asOwner: 'as yours', days: 'Lives for (days)',
+    made: 'Made', used: 'Last used', ends: 'Ends', make: 'Make token', revoke: 'Revoke', revokeNamed: 'Revoke {name}', once: 'This is shown only now. Copy it to where it is needed.', kept: 'I have it',
+  },
   error: { unreachable: 'The API cannot be reached.', title: 'That did not work', forbidden: 'Not allowed' },
 }

@@ -79,6 +79,11 @@ const zh: Messages = {
     mine: '只看我的', anyStatus: '全部状态', anyAction: '全部操作', anyCluster: '全部集群', older: '更早的任务', gone: '任务不存在，或已被清理。',
     goesOn: '关闭浏览器不影响任务执行。', steps: '节点',
   },
+  account: {
+    title: '令牌与账号', tokens: '个人令牌', tokensHint: '供程序使用：Authorization: Bearer。令牌的权限不超过您本人，到期或吊销后失效。',
+    newToken: '新建令牌', noTokens: '您还没有令牌。', name: '名称', nameHint: '用途', role: '角色', asOwner: '与本人相同', days: '有效期（天）',
+    made: '创建', used: '上次使用', ends: '到期', make: '创建令牌', revoke: '吊销', revokeNamed: '吊销 {name}', once: '令牌只显示这一次，请立即复制保存。', kept: '已保存',
+  },
   error: { unreachable: '无法访问 API。', title: '操作未完成', forbidden: '没有权限' },
 }
 

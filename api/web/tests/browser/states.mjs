@@ -222,6 +222,16 @@ export const states = {
   'task': (world, known) => world.admin.open(`/tasks/${known.failed}`).then(() => world.admin.panel.locator('[role=listitem]').first().waitFor()),
   'task-running': (world, known) => world.admin.open(`/tasks/${known.running}`).then(() => world.admin.panel.locator('[role=listitem]').first().waitFor()),
   'task-gone': (world) => world.admin.open('/tasks/01980000-0000-7000-8000-000000000000').then(() => world.admin.page.locator('[role=alert]').waitFor()),
+  async account(world) {
+    await world.admin.page.evaluate(async () => {
+      const { tokens } = await (await fetch('/api/v1/auth/tokens')).json()
+      const make = (body) => fetch('/api/v1/auth/tokens', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+      if (!tokens.length) for (const [name, role, days] of [['nightly labels', 'operator', 90], ['grafana', 'viewer', 366]]) await make({ name, role, expires_in_days: days })
+    })
+    await world.admin.open('/account')
+    await world.admin.page.locator('[role=row] button').first().waitFor()
+    await world.admin.page.locator('[data-new]').click()
+  },
   async 'session-lost'(world) {
     await form(world, 'label')
     await world.admin.page.route('**/api/v1/tasks/preview', (route) => route.fulfill(problem(401, 'the session has ended')))

@@ -43,6 +43,28 @@ export default {
     await admin.panel.locator('[data-state=live]').waitFor()
   },
 
+  async 'a personal token is shown once, works, and is revoked'({ admin }) {
+    await admin.open('/account')
+    await admin.page.locator('[data-new]').click()
+    await admin.page.getByLabel('Name', { exact: true }).fill('nightly labels')
+    await admin.page.getByLabel('Role', { exact: true }).click()
+    await admin.page.getByRole('option', { name: 'viewer' }).click()
+    await admin.page.getByRole('button', { name: 'Make token' }).click()
+    const secret = await admin.page.locator('[data-secret]').textContent()
+    const asked = async () => {
+      const answer = await fetch(`${admin.origin}/api/v1/auth/me`, { headers: { authorization: `Bearer ${secret}` } })
+      return [answer.status, (await answer.json()).role]
+    }
+    assert.deepEqual(await asked(), [200, 'viewer'])
+    await admin.page.getByRole('button', { name: 'I have it' }).click()
+    await admin.page.reload()
+    await admin.page.getByText('nightly labels').waitFor()
+    assert.equal(await admin.page.getByText(secret).count(), 0)
+    await admin.page.getByLabel('Revoke nightly labels').click()
+    await admin.page.getByText('You have no tokens.').waitFor()
+    assert.equal((await asked())[0], 401)
+  },
+
   async 'whoever signs out leaves nothing behind'({ admin }) {
     admin.expected = [/status of 401/]
     await admin.select(1, 2)
