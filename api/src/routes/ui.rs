@@ -11,7 +11,8 @@ use crate::http::router::Outcome;
 use crate::http::{Problem, Request, with_content_type};
 
 /// Paths of the UI's own, beside `/`: a navigation to one gets the page, which knows what to show.
-pub(super) const PAGES: [&str; 3] = ["/nodes", "/tasks", "/tasks/{id}"];
+pub(super) const PAGES: [&str; 7] =
+    ["/nodes", "/tasks", "/tasks/{id}", "/account", "/clusters", "/users", "/audit"];
 
 const PAGE: &str = "<!doctype html>
 <html lang=\"en\">

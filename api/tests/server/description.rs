@@ -11,11 +11,15 @@ use serde_json::Value;
 use super::support::{TestApp, refusal};
 
 /// Nothing else may be open.
-const OPEN: [(Method, &str); 9] = [
+const OPEN: [(Method, &str); 13] = [
     (Method::GET, "/"),
     (Method::GET, "/nodes"),
     (Method::GET, "/tasks"),
     (Method::GET, "/tasks/{id}"),
+    (Method::GET, "/account"),
+    (Method::GET, "/clusters"),
+    (Method::GET, "/users"),
+    (Method::GET, "/audit"),
     (Method::GET, "/assets/{*file}"),
     (Method::GET, "/favicon.svg"),
     (Method::GET, "/api/v1/meta"),

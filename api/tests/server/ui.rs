@@ -24,9 +24,17 @@ async fn with_ui() -> TestApp {
 #[tokio::test]
 async fn navigations_get_the_page_and_nothing_else_does() {
     let app = with_ui().await;
-    for path in
-        ["/", "/nodes", "/nodes?q=a", "/tasks", "/tasks/019ac000-0000-7000-8000-000000000000"]
-    {
+    for path in [
+        "/",
+        "/nodes",
+        "/nodes?q=a",
+        "/tasks",
+        "/tasks/019ac000-0000-7000-8000-000000000000",
+        "/account",
+        "/clusters",
+        "/users",
+        "/audit",
+    ] {
         let answer = app.api.send(Method::GET, path, &[HTML], "").await.expect("answers");
         assert_eq!(
             (answer.status.as_u16(), answer.text().as_str()),

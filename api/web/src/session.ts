@@ -46,12 +46,17 @@ export const useSession = defineStore('session', () => {
 
   async function signOut(): Promise<void> {
     await api.post('/api/v1/auth/logout').catch(() => undefined)
-    user.value = null
-    lost.value = false
+    // With everything that the page still holds of this user: drafts, selections, tasks.
+    location.assign('/')
+  }
+
+  /** Asks the API whether there is still a session. */
+  async function confirm(): Promise<void> {
+    await api.get('/api/v1/auth/me').catch(() => undefined)
   }
 
   const can = (role: Role) => user.value !== null && RANK[user.value.role] >= RANK[role]
   const live = computed(() => user.value !== null && !lost.value)
 
-  return { user, meta, offers, lost, live, start, signIn, signOut, can }
+  return { user, meta, offers, lost, live, start, signIn, signOut, confirm, can }
 })

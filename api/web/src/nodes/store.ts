@@ -27,7 +27,11 @@ export const useNodes = defineStore('nodes', () => {
     problem.value = null
     if (name === null) return
     feed = new NodeFeed(name, {
-      nodes: (nodes) => (byName.value = nodes),
+      nodes: (nodes) => {
+        byName.value = nodes
+        // A node that is gone cannot be worked on.
+        if ([...selected.value].some((name) => !nodes.has(name))) selected.value = new Set([...selected.value].filter((name) => nodes.has(name)))
+      },
       source: (now) => (source.value = now),
       problem: (now) => (problem.value = now),
     })

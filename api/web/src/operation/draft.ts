@@ -21,6 +21,7 @@ export interface DrainForm {
   disableEviction: boolean
   grace: number | null
   timeout: number | null
+  skipWait: number | null
   podSelector: string
 }
 
@@ -56,7 +57,7 @@ export function newDraft(action: Action, cluster: string, names: string[]): Draf
     pairs: [{ key: '', value: '' }],
     taints: [{ key: '', value: '', effect: 'NoSchedule' }],
     remove: [], overwrite: true, allowProtected: false,
-    drain: { ignoreDaemonsets: true, deleteEmptydir: false, force: false, disableEviction: false, grace: null, timeout: null, podSelector: '' },
+    drain: { ignoreDaemonsets: true, deleteEmptydir: false, force: false, disableEviction: false, grace: null, timeout: null, skipWait: null, podSelector: '' },
     options: { concurrency: null, maxFailures: null, dryRun: false, maxUnavailable: '', waves: '', uncordonOnFailure: false, notAfter: '' },
     reason: '',
   }
@@ -100,6 +101,7 @@ function params(draft: Draft): Record<string, unknown> {
         disable_eviction: drain.disableEviction,
         grace_period_seconds: drain.grace,
         timeout_seconds: drain.timeout ?? 0,
+        skip_wait_for_delete_timeout_seconds: drain.skipWait ?? 0,
         pod_selector: drain.podSelector,
       }
     default:
@@ -137,6 +139,22 @@ export function submission(draft: Draft): Submission {
     options: options(draft),
     reason: draft.reason.trim(),
   } as Submission
+}
+
+export type Slip = 'twice' | 'keyless'
+
+/** What the request could not say, and the API therefore not refuse: by row, like `pairs.1`. */
+export function slips(draft: Draft): Map<string, Slip> {
+  const found = new Map<string, Slip>()
+  const check = (rows: Pair[], kind: string, same: (row: Pair, other: Pair) => boolean) =>
+    rows.forEach((row, i) => {
+      if (!row.key.trim()) {
+        if (row.value.trim()) found.set(`${kind}.${i}`, 'keyless')
+      } else if (rows.slice(0, i).some((other) => same(row, other))) found.set(`${kind}.${i}`, 'twice')
+    })
+  if (draft.action === 'label' || draft.action === 'annotate') check(draft.pairs, 'pairs', (a, b) => a.key.trim() === b.key.trim())
+  if (draft.action === 'taint') check(draft.taints, 'taints', () => false)
+  return found
 }
 
 /** What is dangerous about it, if anything is. */

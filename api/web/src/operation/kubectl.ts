@@ -28,6 +28,7 @@ function words(draft: Draft): string[] {
         ...(drain.disableEviction ? ['--disable-eviction'] : []),
         ...(drain.grace !== null ? [`--grace-period=${drain.grace}`] : []),
         ...(drain.timeout ? [`--timeout=${drain.timeout}s`] : []),
+        ...(drain.skipWait ? [`--skip-wait-for-delete-timeout=${drain.skipWait}`] : []),
         ...(drain.podSelector ? [`--pod-selector=${drain.podSelector}`] : []),
       ]
     }

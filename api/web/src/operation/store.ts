@@ -5,14 +5,21 @@ import { useRoute, useRouter } from 'vue-router'
 import { api } from '@/api/client'
 import { asApiError, type ApiError } from '@/api/problem'
 import type { Preview, Task } from '@/api/types'
+import { i18n } from '@/i18n'
 import { useNodes } from '@/nodes/store'
 import { useProgress } from '@/progress/store'
 import { headOf } from '@/progress/reader'
 import { useSession } from '@/session'
-import { complete, newDraft, placeOf, submission, type Action, type Draft } from './draft'
+import { complete, newDraft, placeOf, slips, submission, type Action, type Draft } from './draft'
+import { draftOf } from './fromTask'
 
 /** Long enough for a word to be finished. */
 const CHECK_AFTER = 350
+
+/** Pages without TLS have no randomUUID. */
+function newKey(): string {
+  return [...crypto.getRandomValues(new Uint32Array(4))].map((n) => n.toString(16).padStart(8, '0')).join('')
+}
 
 export const useOperation = defineStore('operation', () => {
   const route = useRoute()
@@ -39,16 +46,24 @@ export const useOperation = defineStore('operation', () => {
       const place = placeOf(draft.value, fault.field)
       found.set(place, [found.get(place), fault.message].filter(Boolean).join('; '))
     }
+    for (const [place, slip] of slips(draft.value)) found.set(place, i18n.global.t(`op.${slip}`))
     return found
   })
 
   function begin(action: Action, names: string[]): void {
     const cluster = useNodes().cluster
     if (!cluster) return
-    close()
+    leaveTask()
     step.value = 'what'
-    key = crypto.randomUUID?.() ?? String(Math.random())
     draft.value = reactive(newDraft(action, cluster, names))
+  }
+
+  /** The same as a task, on some of its nodes: looked at once more before it starts. */
+  function repeat(task: Task, names: string[]): void {
+    const again = draftOf(task, names)
+    if (!again) return
+    step.value = 'preview'
+    draft.value = reactive(again)
   }
 
   // What is typed is checked by the API itself, in its words; the answer is the preview.
@@ -56,8 +71,10 @@ export const useOperation = defineStore('operation', () => {
     clearTimeout(timer)
     asked?.abort()
     preview.value = null
+    // A request that differs is another one; the same, sent twice, is one task.
+    key = newKey()
     if (!draft.value) return
-    if (!complete(draft.value)) {
+    if (!complete(draft.value) || slips(draft.value).size) {
       problem.value = null
       checking.value = false
       return
@@ -96,8 +113,8 @@ export const useOperation = defineStore('operation', () => {
     try {
       const headers = { 'Idempotency-Key': key }
       const task = await api.post('/api/v1/tasks', { body: submission(draft.value), headers })
-      reset()
       await show(task)
+      reset()
     } catch (error) {
       problem.value = asApiError(error)
       if (problem.value.faults.length) step.value = 'what'
@@ -125,10 +142,15 @@ export const useOperation = defineStore('operation', () => {
     checking.value = false
   }
 
+  /** What was begun from a task leads back to it. */
   function close(): void {
-    reset()
+    if (draft.value) reset()
+    else leaveTask()
+  }
+
+  function leaveTask(): void {
     if (taskId.value !== null) void router.push({ path: route.path, query: { ...route.query, task: undefined } })
   }
 
-  return { draft, step, preview, previewedAt, problem, faults, checking, submitting, taskId, open, begin, look, submit, again, close }
+  return { draft, step, preview, previewedAt, problem, faults, checking, submitting, taskId, open, begin, repeat, look, submit, again, close }
 })

@@ -1,7 +1,6 @@
 /** Tasks as this window follows them: mirrors fed by the connection, shown at most ten times a second. */
 import { defineStore } from 'pinia'
 import { computed, ref, shallowReactive, shallowRef, triggerRef } from 'vue'
-import { api } from '@/api/client'
 import { asApiError } from '@/api/problem'
 import { useSession } from '@/session'
 import { Connection, type Link } from './connection'
@@ -22,6 +21,7 @@ export interface Followed {
 
 const SHOW_EVERY = 100
 const SAMPLES = 32
+const DOUBT = 5000
 
 export const useProgress = defineStore('progress', () => {
   const link = shallowRef<Link>({ kind: 'connecting' })
@@ -36,9 +36,19 @@ export const useProgress = defineStore('progress', () => {
     open: () => new WebSocket(relayAddress()) as never,
     poll,
     frame: receive,
-    link: (now) => (link.value = now),
+    link: (now) => {
+      link.value = now
+      if (now.kind === 'signed_out') void doubt()
+    },
     greet: () => [{ type: 'watch_tasks' }, ...[...followed.values()].map(subscription)],
   })
+
+  /** The relay says that the session is over. Where the API does not, there is another try. */
+  async function doubt(): Promise<void> {
+    const session = useSession()
+    await session.confirm()
+    setTimeout(() => session.live && connection.start(), DOUBT)
+  }
 
   function relayAddress(): string {
     const base = useSession().meta?.relay_url ?? location.origin
@@ -160,15 +170,11 @@ export const useProgress = defineStore('progress', () => {
     connection.send({ type: 'unsubscribe', task_id: id })
   }
 
-  async function steer(id: string, what: 'cancel' | 'pause' | 'resume'): Promise<void> {
-    await api.post(`/api/v1/tasks/{id}/${what}`, { path: { id } })
-  }
-
   const sorted = computed(() => [...tasks.value.values()].sort((a, b) => (a.id < b.id ? 1 : -1)))
   const active = computed(() => sorted.value.filter((task) => !FINAL.has(task.status)))
 
   return {
-    link, latency, tasks, sorted, active, follow, unfollow, steer, note,
+    link, latency, tasks, sorted, active, follow, unfollow, note,
     start: () => connection.start(),
     stop: () => connection.stop(),
     hurry: () => connection.hurry(),

@@ -24,6 +24,10 @@ export function local(time: string | null | undefined): string {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`
 }
 
+export function day(time: string | null | undefined): string {
+  return local(time).slice(0, 10)
+}
+
 /** For a tooltip: the same moment where everybody agrees on it. */
 export function utc(time: string | null | undefined): string {
   return time ? new Date(time).toISOString().replace('T', ' ').replace(/\.\d+Z$/, ' UTC') : ''

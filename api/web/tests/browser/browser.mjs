@@ -1,12 +1,12 @@
 // Debian's Chromium, without anything that would leave this machine.
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 
 export async function launch(options = {}) {
   const profile = await mkdtemp(join(tmpdir(), 'knm-browser-'))
-  return chromium.launchPersistentContext(profile, {
+  const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.KNM_CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
     viewport: { width: 1440, height: 860 },
@@ -15,6 +15,8 @@ export async function launch(options = {}) {
     ],
     ...options,
   })
+  context.on('close', () => void rm(profile, { recursive: true, force: true, maxRetries: 5 }).catch(() => undefined))
+  return context
 }
 
 /** Everything that a page complains about, and every request to elsewhere. */
@@ -29,12 +31,4 @@ export function watch(page, origin, allowed = () => false) {
     if (url.host !== new URL(origin).host && url.protocol.startsWith('http')) complaints.push(`a request to ${url.host}`)
   })
   return complaints
-}
-
-export async function signIn(page, origin, user, password) {
-  await page.goto(origin)
-  await page.locator('input[name=username]').fill(user)
-  await page.locator('input[name=password]').fill(password)
-  await page.locator('button[type=submit]').click()
-  await page.locator('[role=table]').waitFor()
 }

@@ -9,7 +9,7 @@ export const PASSWORD = 'a password for the browser test'
 
 export async function startDemo(...options) {
   const child = spawn(`${target}/knm-demo`, ['--web-dir', dist, '--admin-password', PASSWORD, ...options], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const demo = { pods: [], sim: '', folder: '', stop: () => stop(child) }
+  const demo = { pods: [], sim: '', database: '', folder: '', stop: () => stop(child) }
   const lines = createInterface({ input: child.stdout })
   await new Promise((resolve, reject) => {
     child.on('exit', (code) => reject(new Error(`the demo ended with ${code}`)))
@@ -17,6 +17,7 @@ export async function startDemo(...options) {
       const pod = /(pod-\w)\s+api\s+(http:\S+)/.exec(line)
       if (pod) demo.pods.push({ name: pod[1], url: pod[2] })
       demo.sim = /kubectl --server=(\S+)/.exec(line)?.[1] ?? demo.sim
+      demo.database = /PostgreSQL\s+psql (\S+)/.exec(line)?.[1] ?? demo.database
       const folder = /folder\s+(\S+)/.exec(line)
       if (folder) {
         demo.folder = folder[1]
@@ -30,6 +31,7 @@ export async function startDemo(...options) {
 
 function stop(child) {
   return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) return resolve()
     child.on('exit', resolve)
     child.kill('SIGINT')
   })

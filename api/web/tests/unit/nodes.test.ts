@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Node } from '@/api/types'
 import { EMPTY, fromQuery, select, toQuery } from '@/nodes/filter'
+import { clicked, ordered, orderFrom, orderText } from '@/nodes/order'
 import { parseSelector } from '@/nodes/selector'
 
 function node(name: string, labels: Record<string, string> = {}, more: Partial<Node> = {}): Node {
@@ -30,6 +31,29 @@ describe('label selectors', () => {
 
   it.each(['a b', 'a in 1', '=x', 'a=b c', 'a,,b', 'a in (x y)', 'a in (', '-a'])('refuses %s', (text) => {
     expect(() => parseSelector(text)).toThrow(/not a label/)
+  })
+})
+
+describe('the order', () => {
+  const nodes = [
+    node('a', {}, { version: 'v1.9.0', created_at: '2026-01-03T00:00:00Z' }),
+    node('b', {}, { version: 'v1.36.2', created_at: '2026-01-01T00:00:00Z', unschedulable: true }),
+    node('c', {}, { version: 'v1.36.2', created_at: '2026-01-02T00:00:00Z', status: ['NotReady'] }),
+  ]
+  const names = (sort: string) => ordered(nodes, orderFrom(sort)).map((n) => n.name).join('')
+
+  it('is by a column, and by name where that is the same', () => {
+    expect(['name', '-name', 'status', '-status', 'version', '-version', 'age', '-age'].map(names)).toEqual(['abc', 'cba', 'cba', 'abc', 'abc', 'bca', 'acb', 'bca'])
+  })
+
+  it('is in the URL, where anything else means by name', () => {
+    for (const text of ['-name', 'age', '-age']) expect(orderText(orderFrom(text))).toBe(text)
+    for (const text of ['name', 'labels', '-labels', 'x', '', undefined, ['age']]) expect(orderText(orderFrom(text))).toBeUndefined()
+  })
+
+  it('goes up, down and back', () => {
+    const [up, down] = [clicked(orderFrom(undefined), 'age'), clicked(orderFrom('age'), 'age')]
+    expect([up, down, clicked(down, 'age')].map(orderText)).toEqual(['age', '-age', undefined])
   })
 })
 

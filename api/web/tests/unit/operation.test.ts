@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { changesOf } from '@/operation/changes'
-import { complete, danger, newDraft, placeOf, submission } from '@/operation/draft'
+import { complete, danger, newDraft, placeOf, slips, submission } from '@/operation/draft'
 import { kubectl, quote } from '@/operation/kubectl'
 
 describe('an operation before it is one', () => {
@@ -34,6 +34,16 @@ describe('an operation before it is one', () => {
     expect(placeOf(taint, 'params.set[0].effect')).toBe('taints.1')
     expect(placeOf(taint, 'options.waves.size')).toBe('options.waves')
     expect(placeOf(taint, 'nodes.names[3]')).toBe('nodes.names[3]')
+  })
+
+  it('says what it would otherwise leave out', () => {
+    const label = newDraft('label', 'c', ['a'])
+    label.pairs = [{ key: 'a', value: '1' }, { key: ' a ', value: '2' }, { key: '', value: 'x' }, { key: '', value: '' }]
+    expect([...slips(label)]).toEqual([['pairs.1', 'twice'], ['pairs.2', 'keyless']])
+    const taint = newDraft('taint', 'c', ['a'])
+    taint.taints = [{ key: 'a', value: '1', effect: 'NoSchedule' }, { key: 'a', value: '1', effect: 'NoExecute' }, { key: ' ', value: 'x', effect: 'NoSchedule' }]
+    expect([...slips(taint)]).toEqual([['taints.2', 'keyless']])
+    expect(slips(newDraft('drain', 'c', ['a'])).size).toBe(0)
   })
 
   it('knows what needs to be confirmed', () => {

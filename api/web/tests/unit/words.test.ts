@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import en from '@/i18n/en'
 import zh from '@/i18n/zh'
@@ -9,7 +10,31 @@ const flat = (tree: Tree, path = ''): [string, string][] =>
   Object.entries(tree).flatMap(([key, value]) => (typeof value === 'string' ? [[path + key, value] as [string, string]] : flat(value, `${path}${key}.`)))
 const holes = (text: string) => [...new Set(text.match(/\{\w+\}/g) ?? [])].sort()
 
+/** Keys as the sources name them: whole, or with a part that is known only later. */
+function named(): { whole: Set<string>; patterns: RegExp[] } {
+  const folder = new URL('../../src/', import.meta.url)
+  const whole = new Set<string>()
+  const patterns: RegExp[] = []
+  for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    if (!/\.(vue|ts)$/.test(file) || file.startsWith('i18n')) continue
+    const text = readFileSync(new URL(file, folder), 'utf8')
+    for (const [, key] of text.matchAll(/(?:'|keypath=")([a-z]\w*(?:\.\w+)+)['"]/g)) whole.add(key!)
+    for (const [, key] of text.matchAll(/`((?:[\w.]|\$\{[^}]*\})+)`/g)) {
+      if (key!.includes('${') && key!.includes('.')) patterns.push(new RegExp(`^${key!.replaceAll('.', '\\.').replace(/\$\{[^}]*\}/g, '\\w+')}$`))
+    }
+  }
+  return { whole, patterns }
+}
+
 describe('the words', () => {
+  it('are there when they are used, and used when they are there', () => {
+    const { whole, patterns } = named()
+    const present = flat(en as unknown as Tree).map(([key]) => key)
+    const sections = new Set(Object.keys(en))
+    expect([...whole].filter((key) => sections.has(key.split('.')[0]!) && !present.includes(key))).toEqual([])
+    expect(present.filter((key) => !whole.has(key) && !patterns.some((pattern) => pattern.test(key)))).toEqual([])
+  })
+
   it('say the same in both languages, with the same numbers in them', () => {
     const chinese = new Map(flat(zh as unknown as Tree))
     for (const [key, text] of flat(en as unknown as Tree)) {
