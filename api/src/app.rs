@@ -128,8 +128,14 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let listener = knm_shared::http::bind(config.api.listen).await?;
     let address = listener.local_addr().context("the address of the listening socket")?;
     let broken = CancellationToken::new();
-    let engine =
-        Engine::start(config, pool.clone(), clusters.clone(), metrics.engine, broken.clone())?;
+    let engine = Engine::start(
+        config,
+        pool.clone(),
+        clusters.clone(),
+        metrics.engine,
+        &readiness,
+        broken.clone(),
+    )?;
     let tunnels = Tunnels::new(relay_link::local(config.relay.listen), metrics.relay);
     let streams = EventStreams::default();
     let state = State(Arc::new(Services {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use knm_shared::admin::Readiness;
 use knm_shared::config::Config;
 use knm_shared::pg::Pool;
 use tokio::task::JoinHandle;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clusters::Clusters;
-use crate::executor::Executor;
+use crate::executor::{CONTACT_KEPT, Executor};
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::progress::writer::Writer;
@@ -33,7 +34,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts claiming, working and writing.
+    /// Starts claiming, working and writing. Whether leases are renewed stands among the notes.
     ///
     /// # Errors
     /// When the database's TLS settings or the addresses of webhooks cannot be used.
@@ -42,6 +43,7 @@ impl Engine {
         pool: Pool,
         clusters: Clusters,
         metrics: Metrics,
+        readiness: &Readiness,
         broken: CancellationToken,
     ) -> anyhow::Result<Self> {
         let progress = Progress::default();
@@ -56,7 +58,7 @@ impl Engine {
         let service_metrics = metrics.clone();
         let writer = Writer::new(progress, executor.owner(), &config.database, metrics)?;
         let stop_writer = CancellationToken::new();
-        let claimer = executor.claimer(&config.database)?;
+        let claimer = executor.claimer(&config.database, readiness.note("tasks", CONTACT_KEPT))?;
         let webhooks = Allowed::new(&config.webhook).context("webhook")?;
         let (secret, results) = (config.webhook.secret.clone(), service_metrics.webhooks.clone());
         let deliverer = Deliverer::new(pool.clone(), webhooks.clone(), secret, results);

@@ -40,6 +40,7 @@ mod schedule;
 mod session;
 mod turn;
 
+pub(crate) use claimer::CONTACT_KEPT;
 pub use claimer::Claimer;
 
 /// What a held task's runner listens to, and who it is held as.

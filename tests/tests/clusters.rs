@@ -215,10 +215,10 @@ async fn ten_clusters_of_which_three_are_away_come_and_go_without_a_trace() -> a
         let open = tokio::time::timeout(SOON, settled).await;
         ensure!(open.is_ok(), "cluster c{i}: {} watches", sim.open_watches());
     }
-    for pod in 0..2 {
+    for (pod, before) in before.into_iter().enumerate() {
         let now = rss(&world, pod)?;
-        println!("api {pod}: {} KiB before, {now} KiB after 100 changes", before[pod]);
-        ensure!(now < before[pod] + 20 * 1024, "memory: {} → {now} KiB", before[pod]);
+        println!("api {pod}: {before} KiB before, {now} KiB after 100 changes");
+        ensure!(now < before + 20 * 1024, "memory: {before} → {now} KiB");
     }
     drop(proxies);
     world.stop().await

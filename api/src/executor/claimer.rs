@@ -10,13 +10,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use knm_shared::admin::Note;
 use knm_shared::config::Database;
 use knm_shared::ids::{LeaseToken, TaskId};
 use knm_shared::pg::ConnectError;
 use knm_shared::status::Desired;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::session::{Session, Sessions};
 use super::{Executor, Slot};
@@ -45,6 +46,23 @@ enum RoundError {
     NoAnswer,
 }
 
+/// What the note says as long as all is well.
+pub(crate) const CONTACT_KEPT: &str = "claimed and renewed";
+
+/// Whether the database answers.
+///
+/// ```text
+/// Kept ──a round fails──▶ Failing ──for a whole lease──▶ Away
+///   ▲                        └────────── a round succeeds ──┘ ──▶ Kept
+/// ```
+#[derive(Debug, Clone, Copy)]
+enum Contact {
+    Kept,
+    Failing { since: Moment },
+    /// Every lease has run out.
+    Away,
+}
+
 /// A held task as a round found it at its start.
 struct Holding {
     task: TaskId,
@@ -60,22 +78,27 @@ pub struct Claimer {
     session: Option<Session>,
     /// Foreign leases and for how long they have been seen as they are.
     foreign: HashMap<TaskId, (Seen, Duration)>,
+    contact: Contact,
+    /// Where operators look.
+    note: Note,
     /// When the last look at them was sent.
     looked_at: Option<Moment>,
     figures_at: Option<Moment>,
 }
 
 impl Executor {
-    /// What claims and renews for it.
+    /// What claims and renews for it. The note says whether the database lets it.
     ///
     /// # Errors
     /// When the database's TLS settings cannot be used.
-    pub fn claimer(&self, database: &Database) -> Result<Claimer, ConnectError> {
+    pub fn claimer(&self, database: &Database, note: Note) -> Result<Claimer, ConnectError> {
         Ok(Claimer {
             executor: self.clone(),
             sessions: Sessions::new(database)?,
             session: None,
             foreign: HashMap::new(),
+            contact: Contact::Kept,
+            note,
             looked_at: None,
             figures_at: None,
         })
@@ -87,21 +110,10 @@ impl Claimer {
     pub async fn run(mut self) -> std::convert::Infallible {
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failing = false;
         loop {
             rounds.tick().await;
-            match self.round().await {
-                Ok(()) => {
-                    if std::mem::take(&mut failing) {
-                        info!("tasks are claimed and leases renewed again");
-                    }
-                }
-                Err(error) if failing => debug!(%error, "no claims, no renewals"),
-                Err(error) => {
-                    failing = true;
-                    warn!(%error, "no claims, no renewals until the database answers");
-                }
-            }
+            let outcome = self.round().await;
+            self.contact = self.contact.after(outcome.err(), &self.note);
         }
     }
 
@@ -237,6 +249,38 @@ impl Claimer {
         metrics.stalled.set(figures.stalled);
         self.figures_at = Some(Moment::now());
         Ok(())
+    }
+}
+
+impl Contact {
+    /// What it is after a round, told where it is news.
+    fn after(self, error: Option<RoundError>, note: &Note) -> Self {
+        match (self, error) {
+            (Self::Kept, None) => Self::Kept,
+            (Self::Failing { .. } | Self::Away, None) => {
+                info!("tasks are claimed and leases renewed again");
+                note.set(CONTACT_KEPT);
+                Self::Kept
+            }
+            (Self::Kept, Some(error)) => {
+                warn!(%error, "no claims, no renewals until the database answers");
+                note.set("no claims and no renewals: the database does not answer");
+                Self::Failing { since: Moment::now() }
+            }
+            (Self::Failing { since }, Some(error)) if since.elapsed() >= LEASE => {
+                error!(
+                    %error,
+                    "the database has not answered for longer than a lease: nothing is written to any \
+                     cluster until it does; tasks go on by themselves then"
+                );
+                note.set("all leases have run out: nothing is written until the database answers");
+                Self::Away
+            }
+            (state @ (Self::Failing { .. } | Self::Away), Some(error)) => {
+                debug!(%error, "no claims, no renewals");
+                state
+            }
+        }
     }
 }
 

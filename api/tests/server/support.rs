@@ -19,6 +19,7 @@ use knm_api::routes::nodes::EventStreams;
 use knm_api::routes::ui::Ui;
 use knm_api::routes::{self, Services, State};
 use knm_api::{http as api_http, openapi, relay_link};
+use knm_shared::admin::Readiness;
 use knm_shared::config::{Config, Database as Settings};
 use knm_shared::http::{Limits, bind};
 use knm_shared::pg::{App, Connector, Pool, Target};
@@ -114,7 +115,9 @@ impl TestApp {
         tasks.spawn(async move { match fleet.run().await {} });
         let metrics = knm_api::metrics::Metrics::register(&registry).expect("fresh names");
         let (broken, stop) = (CancellationToken::new(), CancellationToken::new());
-        let engine = Engine::start(&config, pool.clone(), clusters.clone(), metrics, broken);
+        let ready = Readiness::new();
+        let engine =
+            Engine::start(&config, pool.clone(), clusters.clone(), metrics, &ready, broken);
         let engine = engine.expect("starts");
         let link = relay_link::metrics::Metrics::register(&registry).expect("fresh names");
         let tunnels = Tunnels::new(options.relay, link);

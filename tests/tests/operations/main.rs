@@ -17,3 +17,4 @@ mod preview;
 mod refused;
 mod taint;
 mod targets;
+mod webhooks;
