@@ -65,7 +65,10 @@ fn now_micros() -> u64 {
 /// Calls about single nodes that came in after `at_micros`.
 fn calls_since(world: &World, at_micros: u64) -> Vec<RequestRecord> {
     let mut calls = world.sim.requests();
-    calls.retain(|r| matches!(r.verb, Verb::Get | Verb::Patch) && r.at_micros > at_micros);
+    let of_tasks = |r: &RequestRecord| {
+        r.resource.is_some() && matches!(r.verb, Verb::Get | Verb::Patch)
+    };
+    calls.retain(|r| of_tasks(r) && r.at_micros > at_micros);
     calls
 }
 
@@ -216,6 +219,10 @@ async fn without_a_database_calls_end_with_the_lease_and_nothing_is_lost() -> an
     let end = cut_at + u64::try_from(CALLS_END.as_micros())?;
     let late: Vec<_> = calls.iter().filter(|call| call.at_micros > end).collect();
     assert!(late.is_empty(), "calls after the lease: {late:#?}");
+    for pod in &world.pods {
+        let said = pod.api.admin("/readyz?verbose").await?.text();
+        assert!(said.contains("tasks: all leases have run out: nothing is written"), "{said}");
+    }
     for fault in busy {
         world.sim.remove_fault(fault);
     }

@@ -48,7 +48,8 @@ fn now_micros() -> u64 {
 /// The zombie's calls about single nodes. Its watch and list are no part of any task.
 fn calls(world: &World) -> Vec<RequestRecord> {
     let mut calls = world.sim.requests();
-    calls.retain(|r| r.user == ZOMBIE && matches!(r.verb, Verb::Get | Verb::Patch));
+    let of_tasks = |r: &RequestRecord| r.user == ZOMBIE && r.resource.is_some();
+    calls.retain(|r| of_tasks(r) && matches!(r.verb, Verb::Get | Verb::Patch));
     calls
 }
 

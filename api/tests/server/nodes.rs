@@ -93,7 +93,18 @@ async fn filters_that_are_none_are_refused_by_name() {
 async fn clusters_say_how_they_are() {
     let app = TestApp::start().await;
     let api = app.signed_in(Role::Viewer).await;
-    let list = api.get("/api/v1/clusters").await.expect("answers").ok().expect("a list");
-    let expected = json!([{"name": "default", "default": true, "state": "live", "nodes": 3}]);
+    until("the API server was asked", async || {
+        let shown = api.get("/api/v1/clusters/default").await.expect("answers").ok();
+        shown.expect("a cluster")["reachable"] == true
+    })
+    .await;
+    let mut list = api.get("/api/v1/clusters").await.expect("answers").ok().expect("a list");
+    let version = list["clusters"][0]["version"].take();
+    assert!(version.as_str().is_some_and(|v| v.starts_with("v1.")), "{version}");
+    let expected = json!([{
+        "name": "default", "default": true, "source": "configuration", "server": app.sim.url(),
+        "reachable": true, "version": null, "state": "live", "nodes": 3, "backing_off": false,
+        "freezes": []
+    }]);
     assert_eq!(list["clusters"], expected);
 }

@@ -8,7 +8,7 @@ use knm_tests::kube_sim::{Fault, FaultAction, When};
 use knm_tests::scenario::World;
 use serde_json::json;
 
-use crate::support::{SOON, finish, look, until};
+use crate::support::{SOON, finish, look, steer, until};
 
 async fn label(api: &Api, nodes: &[String], key: &str) -> anyhow::Result<TaskId> {
     let mut body = label_task(nodes, key, "b");
@@ -47,7 +47,9 @@ async fn alone_a_task_of_three_nodes_does_not_wait_for_one_of_5000() -> anyhow::
     // machine's affair.
     assert!(meanwhile < 1000, "the big task did {meanwhile} nodes meanwhile");
     assert_eq!(look(&api, big).await?.outcome(), "running");
-    assert_eq!(finish(&world, &api, big).await?.count("succeeded"), 1000, "of the first page");
+    // What comes after that is no question of fairness.
+    steer(&api, big, "cancel").await?;
+    until(&api, big, "ends", |t| t.outcome() == "cancelled").await?;
     world.stop().await
 }
 

@@ -149,7 +149,9 @@ pub(crate) fn is_cordoned(world: &World, node: &str) -> bool {
 
 /// What pods of ours asked for with this verb.
 pub(crate) fn calls(world: &World, verb: &str) -> Vec<RequestRecord> {
-    let ours = |r: &RequestRecord| r.user.starts_with("pod-") && r.verb.as_str() == verb;
+    // Not whether the API server answers, which is asked all the time.
+    let of_tasks = |r: &RequestRecord| r.user.starts_with("pod-") && r.resource.is_some();
+    let ours = |r: &RequestRecord| of_tasks(r) && r.verb.as_str() == verb;
     world.sim.requests().into_iter().filter(ours).collect()
 }
 
