@@ -1,12 +1,16 @@
-//! Password hashes: argon2id, off the async threads, a bounded number at a time.
+//! Password hashes: argon2id, off the async threads, a bounded number at a time, on threads of their own.
+//! An allocator keeps what each thread has freed: on whatever thread is idle, a flood of logins would leave
+//! 19 MiB behind on every one of them.
 
-use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::credentials::MAX_PASSWORD;
 
@@ -24,10 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[error("too many people are signing in at the same time")]
 pub struct PasswordsBusy;
 
+/// One computation.
+type Job = Box<dyn FnOnce() + Send>;
+
 /// Makes and checks hashes. Cheap to clone.
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
+    /// As many may wait here as have a turn. The threads end with the last clone.
+    jobs: Sender<Job>,
     /// A hash of nothing in particular: checking a password against it takes as long as against a
     /// real one, so that the time of an answer does not tell whether a user exists.
     decoy: Arc<str>,
@@ -35,11 +44,27 @@ pub struct Passwords {
 
 impl Passwords {
     /// With room for `at_once` computations, each of which takes a core and 19 MiB for some 20 ms.
+    ///
+    /// # Panics
+    /// When the system has no room for `at_once` threads.
     #[must_use]
     pub fn new(at_once: usize) -> Self {
         let random: [u8; 32] = rand::random();
         let decoy = hash(&random).into();
-        Self { turns: Arc::new(Semaphore::new(at_once)), decoy }
+        let (jobs, waiting) = mpsc::channel::<Job>();
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..at_once {
+            let waiting = Arc::clone(&waiting);
+            let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let work = move || {
+                while let Ok(job) = next() {
+                    job();
+                }
+            };
+            let named = thread::Builder::new().name("passwords".into());
+            named.spawn(work).expect("there is room for a few threads");
+        }
+        Self { turns: Arc::new(Semaphore::new(at_once)), jobs, decoy }
     }
 
     /// The hash of a new password, as a PHC string.
@@ -48,7 +73,7 @@ impl Passwords {
     /// [`PasswordsBusy`]
     pub async fn hash(&self, password: String) -> Result<String, PasswordsBusy> {
         let turn = self.turn().await?;
-        Ok(compute(turn, move || hash(password.as_bytes())).await)
+        Ok(self.compute(turn, move || hash(password.as_bytes())).await)
     }
 
     /// Whether the password is the one behind the hash; without a hash, no, after the same time.
@@ -62,31 +87,35 @@ impl Passwords {
     ) -> Result<bool, PasswordsBusy> {
         let turn = self.turn().await?;
         let decoy = self.decoy.clone();
-        Ok(compute(turn, move || {
+        let check = move || {
             let known = expected.is_some();
             let hash = expected.as_deref().unwrap_or(&decoy);
             verify(&password, hash) && known
-        })
-        .await)
+        };
+        Ok(self.compute(turn, check).await)
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, PasswordsBusy> {
         let turn = tokio::time::timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
         Ok(turn.map_err(|_elapsed| PasswordsBusy)?.expect("the semaphore is never closed"))
     }
-}
 
-/// The turn ends with the computation, also when whoever asked has gone.
-async fn compute<T: Send + 'static>(
-    turn: OwnedSemaphorePermit,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let task = tokio::task::spawn_blocking(move || {
-        let result = work();
-        drop(turn);
-        result
-    });
-    task.await.expect("hashing does not panic")
+    /// The turn ends with the computation, also when whoever asked has gone.
+    async fn compute<T: Send + 'static>(
+        &self,
+        turn: OwnedSemaphorePermit,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(move || {
+            let result = work();
+            drop(turn);
+            // Who has gone needs no answer.
+            let _ = answer.send(result);
+        });
+        self.jobs.send(job).expect("the threads live as long as this");
+        answered.await.expect("hashing does not panic")
+    }
 }
 
 fn argon2id() -> Argon2<'static> {

@@ -82,7 +82,9 @@ async fn every_sign_in_refusal_change_and_task_is_there() {
         (&json!("viewer"), &json!("operator"))
     );
     let text = serde_json::to_string(&all).expect("JSON");
-    for secret in [PASSWORD, "no-such-password", "argon2", "knm_forged", admin.token().expect("signed in")] {
+    for secret in
+        [PASSWORD, "no-such-password", "argon2", "knm_forged", admin.token().expect("signed in")]
+    {
         assert!(!text.contains(secret), "{secret}");
     }
 

@@ -39,7 +39,8 @@ async fn nothing_is_open_without_a_session() {
         }
         let path = pattern.replace("{cluster}", "default");
         let path = path.replace("{id}", "019ac000-0000-7000-8000-000000000000");
-        for headers in [&[][..], &[("cookie", "knm_session=x")], &[("authorization", "Bearer x")]] {
+        let own_page = [("cookie", "knm_session=x"), ("sec-fetch-site", "same-origin")];
+        for headers in [&[][..], &own_page, &[("authorization", "Bearer x")]] {
             let answer = app.api.send(method.clone(), &path, headers, "").await.expect("answers");
             assert_eq!(refusal(&answer).0, 401, "{method} {path} {headers:?}");
         }
