@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use knm_shared::ids::TaskId;
-use knm_shared::status::{ItemStatus, TaskStatus};
 use knm_tests::pod::{Pod, PodOptions};
 use knm_tests::scenario::World;
 use rustix::process::Signal;
@@ -14,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::rolling_load::{Endpoint, Seen, Service, browser, long_task, programs};
+use crate::rolling_load::{Endpoint, Seen, Service, browser, long_task, programs, submit};
 use crate::support::SOON;
 
 const PODS: usize = 3;
@@ -99,10 +98,24 @@ impl Stage {
         });
     }
 
+    /// How many of the tasks have not ended.
+    async fn open(&self, tasks: &[TaskId]) -> anyhow::Result<i64> {
+        let ids: Vec<Uuid> = tasks.iter().map(|task| task.0).collect();
+        let open = "SELECT count(*) FROM progress_tasks \
+                    WHERE id = ANY ($1) AND completed_at IS NULL";
+        self.world.database.value(open, &[&ids]).await
+    }
+
     /// From the highest number down, each ready before the next. Endpoints and signals come at the same
     /// time: harder than with the manifests' preStop pause.
-    async fn replace_all(&mut self, how: End, release: &Release) -> anyhow::Result<()> {
+    async fn replace_all(
+        &mut self,
+        how: End,
+        release: &Release,
+        long: &[TaskId],
+    ) -> anyhow::Result<()> {
         for n in (0..PODS).rev() {
+            ensure!(self.open(long).await? > 0, "every task has ended: the test tests nothing");
             let name = self.world.pods[n].name().to_owned();
             self.service.remove(&name);
             end(&mut self.world.pods[n], how).await.with_context(|| name.clone())?;
@@ -117,36 +130,32 @@ impl Stage {
     /// Every task has completed, every node was written to once a task, every browser has seen the rows,
     /// and no lease had to run out for it.
     async fn check(&self, long: &[TaskId], small: &[TaskId], seen: &[Seen]) -> anyhow::Result<()> {
-        let mut items = 0;
-        for task in small.iter().chain(long) {
-            let done = "SELECT completed_at IS NOT NULL FROM progress_tasks WHERE id = $1";
-            let ended = async {
-                while !self.world.database.value::<bool>(done, &[&task.0]).await? {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                anyhow::Ok(())
-            };
-            tokio::time::timeout(SOON, ended)
-                .await
-                .with_context(|| format!("{task} is lost"))??;
-            let rows = self.world.rows(*task).await?;
-            ensure!(
-                rows.status == TaskStatus::Completed,
-                "{task}: {:?} {:?}",
-                rows.status,
-                rows.error
-            );
-            ensure!(rows.count(ItemStatus::Succeeded) == rows.items.len(), "{task}");
-            items += rows.items.len();
-        }
-        let stored = self.world.stored_tasks().await?;
-        ensure!(stored == i64::try_from(small.len() + long.len())?, "one is there twice");
-        let writes: u64 = self.world.sim.request_summary().effective_writes.values().sum();
-        ensure!(writes == items as u64, "{writes} writes for {items} nodes");
-        for (browser, task) in seen.iter().flat_map(|s| long.iter().map(move |task| (s, *task))) {
-            if browser.watcher.checker().completed(task) {
-                self.world.check_final(&browser.watcher, task).await?;
+        let tasks: Vec<TaskId> = small.iter().chain(long).copied().collect();
+        let ended = async {
+            while self.open(&tasks).await? > 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(SOON, ended).await.context("a task is lost")??;
+        let ids: Vec<Uuid> = tasks.iter().map(|task| task.0).collect();
+        let sql = self.world.database.connect().await?;
+        let rows =
+            "SELECT id, status, total, succeeded, error FROM progress_tasks WHERE id = ANY ($1)";
+        let rows = sql.query(rows, &[&ids]).await?;
+        let mut items = 0;
+        for row in &rows {
+            let (total, succeeded): (i32, i32) = (row.get(2), row.get(3));
+            ensure!(row.get::<_, &str>(1) == "completed" && succeeded == total, "{row:?}");
+            items += u64::try_from(total)?;
+        }
+        ensure!(rows.len() == ids.len(), "{} of {} are there", rows.len(), ids.len());
+        let stored = self.world.stored_tasks().await?;
+        ensure!(stored == i64::try_from(ids.len())?, "one is there twice");
+        let writes: u64 = self.world.sim.request_summary().effective_writes.values().sum();
+        ensure!(writes == items, "{writes} writes for {items} nodes");
+        for browser in seen {
+            self.world.check_final(&browser.watcher, browser.task).await?;
         }
         let changes = self.world.journal().await?;
         let waited: Vec<_> = changes.iter().filter(|change| change.is_takeover()).collect();
@@ -168,21 +177,18 @@ async fn roll(name: &str, how: End, first: Release, releases: &[Release]) -> any
     let mut browsers = JoinSet::new();
     for (n, nodes) in nodes.chunks(per_task).enumerate() {
         let api = stage.world.pods[n].client().with_token(&stage.token);
-        let task = api.submit(&long_task(nodes, n)).await?;
+        let task = submit(&api, &long_task(nodes, n)).await?;
         long.push(task);
         for _ in 0..2 {
             browsers.spawn(browser(stage.service.clone(), stage.token.clone(), task));
         }
     }
     stage.world.keep_journal().await?;
+    let begun = std::time::Instant::now();
     for release in releases {
-        stage.replace_all(how, release).await?;
+        stage.replace_all(how, release, &long).await?;
     }
-    let open = "SELECT count(*) FROM progress_tasks WHERE id = ANY ($1) AND completed_at IS NULL";
-    let ids: Vec<Uuid> = long.iter().map(|task| task.0).collect();
-    let open: i64 = stage.world.database.value(open, &[&ids]).await?;
-    ensure!(open > 0, "the tasks ended before the restarts did: the test tests nothing");
-
+    let rolled = begun.elapsed();
     stop.cancel();
     let done = load.await??;
     let mut seen: Vec<Seen> = Vec::new();
@@ -193,7 +199,8 @@ async fn roll(name: &str, how: End, first: Release, releases: &[Release]) -> any
     let goodbyes: u32 = seen.iter().map(|s| s.goodbyes).sum();
     let (requests, tasks) = (done.requests, done.tasks.len() + long.len());
     println!(
-        "{requests} requests, {tasks} tasks, {goodbyes} goodbyes; {longest:?} without progress"
+        "{requests} requests, {tasks} tasks, {goodbyes} goodbyes, {longest:?} without progress at most; \
+         replaced within {rolled:?}"
     );
     stage.check(&long, &done.tasks, &seen).await?;
     ensure!(goodbyes >= 3, "{goodbyes} browsers had to move: the test tests nothing");

@@ -114,6 +114,7 @@ pub(crate) async fn programs(
 /// What a browser has seen.
 #[derive(Debug)]
 pub(crate) struct Seen {
+    pub(crate) task: TaskId,
     pub(crate) watcher: Watcher,
     pub(crate) longest: Duration,
     pub(crate) goodbyes: u32,
@@ -147,7 +148,7 @@ pub(crate) async fn browser(service: Service, token: String, task: TaskId) -> an
             }
         }
     }
-    Ok(Seen { watcher, longest, goodbyes })
+    Ok(Seen { task, watcher, longest, goodbyes })
 }
 
 async fn reconnect(service: &Service, watcher: &mut Watcher) -> anyhow::Result<()> {
@@ -163,6 +164,21 @@ async fn reconnect(service: &Service, watcher: &mut Watcher) -> anyhow::Result<(
         }
     };
     timeout(SOON, connected).await.context("no relay takes the browser")
+}
+
+/// Submits at this very pod, once it knows the nodes.
+pub(crate) async fn submit(api: &Api, body: &serde_json::Value) -> anyhow::Result<TaskId> {
+    let accepted = async {
+        loop {
+            let answer = api.post("/api/v1/tasks", body).await?;
+            if answer.status != StatusCode::SERVICE_UNAVAILABLE {
+                let id = answer.ok()?["id"].as_str().context("an id")?.parse()?;
+                return anyhow::Ok(id);
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    };
+    timeout(SOON, accepted).await.context("the pod takes no task")?
 }
 
 /// The body of a task that takes its time.
