@@ -1,6 +1,167 @@
 // Made by `npm run types` from the OpenAPI document. Do not edit.
 
 export interface paths {
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the audit log
+         * @description Every sign-in, change and task, and every refusal; newest first. Of more than 60 refusals of one
+         *     party in a minute, the rest is only counted.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Of this kind; with a dot at the end, of all that begin so, like `task.`. */
+                    action?: string;
+                    /** @description On this cluster. */
+                    cluster?: string;
+                    /** @description `next_cursor` of the page before */
+                    cursor?: number;
+                    /** @description Entries a page, 1 to 1000; 100 when left out */
+                    limit?: number;
+                    /** @description Of this request. */
+                    request_id?: string;
+                    /** @description `done`, `refused` or `failed`. */
+                    result?: string;
+                    /** @description Not before (RFC 3339). */
+                    since?: string;
+                    /** @description About this. */
+                    target?: string;
+                    /** @description Before (RFC 3339). */
+                    until?: string;
+                    /** @description Of the user of this name. */
+                    user?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AuditPage"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export the audit log
+         * @description All entries that the filters let through, newest first, as a file. In CSV, cells that a spreadsheet
+         *     would run begin with an apostrophe. A file that breaks off is not whole: the connection ends before
+         *     its last chunk.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Of this kind; with a dot at the end, of all that begin so, like `task.`. */
+                    action?: string;
+                    /** @description On this cluster. */
+                    cluster?: string;
+                    /** @description `csv` (when left out) or `jsonl` */
+                    format?: string;
+                    /** @description Of this request. */
+                    request_id?: string;
+                    /** @description `done`, `refused` or `failed`. */
+                    result?: string;
+                    /** @description Not before (RFC 3339). */
+                    since?: string;
+                    /** @description About this. */
+                    target?: string;
+                    /** @description Before (RFC 3339). */
+                    until?: string;
+                    /** @description Of the user of this name. */
+                    user?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description One entry a line */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/jsonl": components["schemas"]["AuditEntry"];
+                        "text/csv": string;
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/login": {
         parameters: {
             query?: never;
@@ -133,6 +294,156 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change one's own password
+         * @description Ends one's other sessions. Only a session that began with a password can do it. Wrong guesses make
+         *     the next one wait, as when signing in.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PasswordChange"];
+                };
+            };
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List sessions
+         * @description One's own; tokens are not among them.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SessionList"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End a session
+         * @description One of one's own, at once and everywhere: open WebSockets that use it are closed.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The session's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/tokens": {
         parameters: {
             query?: never;
@@ -248,7 +559,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List clusters */
+        /**
+         * List clusters
+         * @description Those that the caller may read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -269,8 +583,212 @@ export interface paths {
             };
         };
         put?: never;
-        post?: never;
+        /**
+         * Add a cluster
+         * @description Every replica watches it within seconds. Needs `KNM_ENCRYPTION_KEY`.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewCluster"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["StoredCluster"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{cluster}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Look at a cluster */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The cluster's name */
+                    cluster: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ClusterView"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /**
+         * Change how a cluster is reached
+         * @description Tasks that run there go on with it.
+         */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The cluster's name */
+                    cluster: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ClusterAccess"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["StoredCluster"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        /**
+         * Remove a cluster
+         * @description Refused while tasks on it have not ended. Its history stays.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The cluster's name */
+                    cluster: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
         patch?: never;
@@ -285,7 +803,7 @@ export interface paths {
         };
         /**
          * List nodes
-         * @description From memory, by name, as of the last event of a watch.
+         * @description From memory, as of the last event of a watch.
          */
         get: {
             parameters: {
@@ -300,6 +818,8 @@ export interface paths {
                     limit?: number;
                     /** @description Part of a name, role, address, label or taint, in any case */
                     q?: string;
+                    /** @description `name` (when left out), `status`, `version`, `created` or `ip`; with a `-` in front for the opposite order */
+                    sort?: string;
                     /** @description A word of the node's status */
                     status?: components["schemas"]["StatusWord"];
                 };
@@ -469,6 +989,151 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/freezes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List freezes */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["FreezeList"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/freezes/{cluster}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Freeze a cluster
+         * @description Or all of them, as `*`: running tasks pause within a second, nodes in progress end, and no task is
+         *     claimed. Tasks may be submitted and cancelled meanwhile. A freeze that is there already gets the new
+         *     reason.
+         */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The cluster's name, or `*` for all */
+                    cluster: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["FreezeRequest"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["FreezeView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        /**
+         * Lift a freeze
+         * @description Tasks that it has paused go on by themselves; those that were paused by hand stay so.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description As it was frozen */
+                    cluster: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
         patch?: never;
@@ -1213,10 +1878,365 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List accounts */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next_cursor` of the page before */
+                    cursor?: string;
+                    /** @description Accounts a page, 1 to 1000; 200 when left out */
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AccountList"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Make an account */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["AccountRequest"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        Location?: string;
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AccountView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Look at an account */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The user's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AccountView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change an account
+         * @description Another role or other clusters end the user's sessions, not their tokens, which never may more than
+         *     their owner. The last administrator cannot be demoted or closed.
+         */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The user's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AccountView"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/api/v1/users/{id}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reset a password
+         * @description Ends all sessions and tokens of the user.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description The user's id */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PasswordReset"];
+                };
+            };
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What is to be changed; what is left out stays as it is. */
+        AccountChange: {
+            /** @description The clusters; null: every one. */
+            clusters?: {
+                [key: string]: components["schemas"]["RoleName"];
+            } | null;
+            /**
+             * @description Whether the account is closed. Closing it ends the user's sessions and tokens at once,
+             *     everywhere, and pauses their tasks.
+             */
+            disabled?: boolean | null;
+            role?: components["schemas"]["RoleName"] | null;
+        };
+        /** @description A page of accounts. */
+        AccountList: {
+            /** @description Pass as `cursor` for the next page; absent on the last. */
+            next_cursor?: string | null;
+            /** @description By name. */
+            users: components["schemas"]["AccountView"][];
+        };
+        /** @description An account to be made. */
+        AccountRequest: {
+            /**
+             * @description Binds the user to clusters, each with a role; others do not exist for the user. Null or left
+             *     out: every cluster, with `role`.
+             */
+            clusters?: {
+                [key: string]: components["schemas"]["RoleName"];
+            } | null;
+            /**
+             * Format: password
+             * @description At least 8 characters.
+             */
+            password: string;
+            /** @description What the user may do. */
+            role: components["schemas"]["RoleName"];
+            /**
+             * @description 1 to 64 characters without spaces; case does not matter.
+             * @example jane
+             */
+            username: string;
+        };
+        /** @description An account. */
+        AccountView: {
+            /**
+             * @description The clusters that exist for the user, each with what they may do there; null: every one, with
+             *     `role`.
+             */
+            clusters?: {
+                [key: string]: components["schemas"]["RoleName"];
+            } | null;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description Whether it is closed. */
+            disabled: boolean;
+            /**
+             * Format: date-time
+             * @description When it was closed.
+             */
+            disabled_at?: string | null;
+            /**
+             * Format: uuid
+             * @description Identifier.
+             */
+            id: string;
+            /** @description What the user may do in the installation as a whole. */
+            role: components["schemas"]["RoleName"];
+            /**
+             * @description The name to sign in with.
+             * @example jane
+             */
+            username: string;
+        };
         /** @description An address of a node. */
         AddressView: {
             /** @description The address. */
@@ -1226,6 +2246,77 @@ export interface components {
         };
         /** @description A number, or a percentage like `"25%"`. */
         Amount: number | string;
+        /** @description Somebody did, or tried to do, something. */
+        AuditEntry: {
+            /**
+             * @description What: `session.create`, `task.submit`, `user.change`, …; `request` for a refusal of what only
+             *     looks.
+             * @example task.submit
+             */
+            action: string;
+            /**
+             * @description From where; `local` for the command line.
+             * @example 192.0.2.7
+             */
+            address: string;
+            /** @description How it is, or what was asked for. */
+            after?: Record<string, never> | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description How it was. */
+            before?: Record<string, never> | null;
+            /** @description On which cluster. */
+            cluster: string;
+            /** @description Why not. */
+            detail: string;
+            /**
+             * Format: int64
+             * @description Rising, with gaps.
+             */
+            id: number;
+            /** @description Under which the processes' logs have more. */
+            request_id: string;
+            /**
+             * @description `done`, `refused` or `failed`.
+             * @example done
+             */
+            result: string;
+            /**
+             * Format: uuid
+             * @description The session or token that was used.
+             */
+            session_id?: string | null;
+            /**
+             * Format: int32
+             * @description The HTTP status; 0 for the command line.
+             */
+            status: number;
+            /** @description To what: a task's, token's or session's id, a user's name, or the path of a refused request. */
+            target: string;
+            /**
+             * Format: uuid
+             * @description Who; null where nobody was signed in.
+             */
+            user_id?: string | null;
+            /**
+             * @description Their name at that time; of a sign-in that failed, as it was given.
+             * @example jane
+             */
+            username: string;
+        };
+        /** @description A page of entries. */
+        AuditPage: {
+            /** @description Newest first. */
+            entries: components["schemas"]["AuditEntry"][];
+            /**
+             * Format: int64
+             * @description Pass as `cursor` for the next page; absent on the last.
+             */
+            next_cursor?: number | null;
+        };
         /** @description A disruption budget of pods that would go. */
         BudgetPreview: {
             /** @description `namespace/name` */
@@ -1248,17 +2339,34 @@ export interface components {
             /** @description Pods of this task that it covers. */
             pods: number;
         };
+        /** @description How a cluster is reached. */
+        ClusterAccess: {
+            /** @description The context to use; its current one without. */
+            context?: string | null;
+            /**
+             * @description A kubeconfig (YAML or JSON) with its credentials in it: one that would run a program or read a
+             *     file is refused. Stored encrypted, never shown.
+             */
+            kubeconfig: string;
+        };
         /** @description Every cluster. */
         ClusterList: {
             /** @description By name. */
             clusters: components["schemas"]["ClusterView"][];
         };
-        /** @description A cluster. */
+        /** @description A cluster, as the replica that answers sees it. */
         ClusterView: {
+            /**
+             * @description Whether this replica's tasks leave it alone for a moment, because it answered several times in a
+             *     row that it is overloaded, or not at all.
+             */
+            backing_off: boolean;
             /** @description Whether requests that name no cluster mean this one. */
             default: boolean;
-            /** @description Why it is not, when it is not. */
+            /** @description Why it is not, or what keeps the cluster from being used. */
             error?: string | null;
+            /** @description Why no task goes on there; both that of the cluster and that of all clusters. */
+            freezes: components["schemas"]["FreezeView"][];
             /**
              * @description Its name.
              * @example default
@@ -1266,8 +2374,16 @@ export interface components {
             name: string;
             /** @description How many nodes it has. */
             nodes: number;
-            /** @description Whether what is known of it is current. */
+            /** @description Whether the API server answers; absent before it was asked. */
+            reachable?: boolean | null;
+            /** @description The API server. */
+            server?: string | null;
+            /** @description Where it is written down. */
+            source: components["schemas"]["SourceName"];
+            /** @description Whether what is known of its nodes is current. */
             state: components["schemas"]["SyncName"];
+            /** @description Kubernetes' version, if known. */
+            version?: string | null;
         };
         /** @description A condition of a node. */
         ConditionView: {
@@ -1379,6 +2495,33 @@ export interface components {
             field: string;
             /** @description What is wrong with it. */
             message: string;
+        };
+        /** @description Every freeze. */
+        FreezeList: {
+            /** @description That of all clusters first. */
+            freezes: components["schemas"]["FreezeView"][];
+        };
+        /** @description What a freeze needs. */
+        FreezeRequest: {
+            /** @description Why; everyone sees it. No more than 1,024 octets. */
+            reason: string;
+        };
+        /** @description Why a cluster is left alone. */
+        FreezeView: {
+            /**
+             * @description Which one; `*` is every cluster.
+             * @example *
+             */
+            cluster: string;
+            /** @description Why. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+            /** @description The name of whoever asked for it. */
+            username: string;
         };
         /** @description What a task did to a node. */
         HistoryView: {
@@ -1522,10 +2665,22 @@ export interface components {
             /** @description Where browsers reach the relay, when not at this origin. */
             relay_url?: string | null;
             /**
-             * @description Release.
-             * @example 0.1.0
+             * @description Release; only those who are signed in are told.
+             * @example 1.2.3
              */
-            version: string;
+            version?: string | null;
+        };
+        /** @description A cluster to be added. */
+        NewCluster: {
+            /** @description As in [`ClusterAccess`]. */
+            context?: string | null;
+            /** @description As in [`ClusterAccess`]. */
+            kubeconfig: string;
+            /**
+             * @description Its name: lower-case letters, digits and dashes, at most 63.
+             * @example prod-east
+             */
+            name: string;
         };
         /** @description A taint to be set. */
         NewTaint: {
@@ -1572,7 +2727,7 @@ export interface components {
             continue?: string | null;
             /** @description Nodes that the filters let through, on all pages. */
             matched: number;
-            /** @description By name. */
+            /** @description In the order that was asked for, by name without one. */
             nodes: components["schemas"]["NodeView"][];
             /** @description The cluster's version of what is shown here; null without nodes. */
             resource_version?: string | null;
@@ -1656,6 +2811,27 @@ export interface components {
         };
         /** @description Parameters of `cordon` and `uncordon`: none. The task's reason is kept on the node. */
         NoParams: Record<string, never>;
+        /** @description A new password for oneself. */
+        PasswordChange: {
+            /**
+             * Format: password
+             * @description The password as it is.
+             */
+            current: string;
+            /**
+             * Format: password
+             * @description The password as it is to be, at least 8 characters.
+             */
+            password: string;
+        };
+        /** @description A new password. */
+        PasswordReset: {
+            /**
+             * Format: password
+             * @description At least 8 characters.
+             */
+            password: string;
+        };
         /** @description One pod. */
         PodPreview: {
             /**
@@ -1770,6 +2946,48 @@ export interface components {
          * @enum {string}
          */
         RoleName: "viewer" | "operator" | "admin";
+        /** @description One's own sessions. */
+        SessionList: {
+            /** @description The last used first. */
+            sessions: components["schemas"]["SessionView"][];
+        };
+        /** @description A session of one's own. */
+        SessionView: {
+            /**
+             * @description From where it began.
+             * @example 192.0.2.7
+             */
+            address?: string | null;
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            created_at: string;
+            /** @description Whether it is the one that this request was made with. */
+            current: boolean;
+            /**
+             * Format: date-time
+             * @description When it ends in any case.
+             */
+            ends_at: string;
+            /**
+             * Format: date-time
+             * @description When it ends if it is not used.
+             */
+            expires_at: string;
+            /**
+             * Format: uuid
+             * @description Identifier.
+             */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was last used, to the minute.
+             */
+            last_used_at: string;
+            /** @description What the browser or program called itself. */
+            user_agent?: string | null;
+        };
         /** @description `event: snapshot`: a part of all nodes. */
         SnapshotEvent: {
             /** @description Whether what the client has is to be forgotten first. */
@@ -1782,10 +3000,32 @@ export interface components {
             state: components["schemas"]["SyncName"];
         };
         /**
+         * @description Where a cluster is written down.
+         * @enum {string}
+         */
+        SourceName: "configuration" | "database";
+        /**
          * @description A word of kubectl's STATUS column.
          * @enum {string}
          */
         StatusWord: "Ready" | "NotReady" | "Unknown" | "SchedulingDisabled";
+        /** @description A cluster as it is stored. */
+        StoredCluster: {
+            /**
+             * Format: date-time
+             * @description Since when it is there.
+             */
+            created_at: string;
+            /** @description Its name. */
+            name: string;
+            /** @description The API server. */
+            server: string;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+        };
         /** @description A batch operation on nodes. */
         Submission: {
             /**
@@ -1803,6 +3043,12 @@ export interface components {
             params?: Record<string, never>;
             /** @description Why, for those who read the history. */
             reason?: string;
+            /**
+             * @description Who is told of its end, instead of the installation's own; below one of the addresses that the
+             *     configuration allows.
+             * @example https://hooks.example.com/nodes
+             */
+            webhook?: string | null;
         };
         /** @description How a task goes about its nodes. What is left out has no limit, or the installation's default. */
         SubmittedOptions: {
@@ -2040,12 +3286,16 @@ export interface components {
         };
         /** @description A signed-in user. */
         UserView: {
+            /** @description The clusters that exist for it, each with what it may do there; null: every one, with `role`. */
+            clusters?: {
+                [key: string]: components["schemas"]["RoleName"];
+            } | null;
             /**
              * Format: uuid
              * @description Identifier.
              */
             id: string;
-            /** @description What this session or token may do. */
+            /** @description What this session or token may do in the installation as a whole. */
             role: components["schemas"]["RoleName"];
             /**
              * @description The name.
