@@ -1,5 +1,5 @@
 export default {
-  app: { name: 'kube-node-manager', nodes: 'Nodes', tasks: 'Tasks' },
+  app: { name: 'kube-node-manager', nodes: 'Nodes', tasks: 'Tasks', users: 'Users', audit: 'Audit' },
   common: {
     cancel: 'Cancel', back: 'Back', retry: 'Try again', copy: 'Copy', copied: 'Copied',
     remove: 'Remove', reload: 'Reload', request: 'request {id}', loading: 'Loading …',
@@ -84,6 +84,18 @@ export default {
     title: 'Tokens and account', tokens: 'Personal tokens', tokensHint: 'For programs: Authorization: Bearer. A token may do what you may, or less, until it ends or is revoked.',
     newToken: 'New token', noTokens: 'You have no tokens.', name: 'Name', nameHint: 'what it is for', role: 'Role', asOwner: 'as yours', days: 'Lives for (days)',
     made: 'Made', used: 'Last used', ends: 'Ends', make: 'Make token', revoke: 'Revoke', revokeNamed: 'Revoke {name}', once: 'This is shown only now. Copy it to where it is needed.', kept: 'I have it',
+    sessions: 'Where you are signed in', current: 'this one', end: 'Sign out', password: 'Password', currentPassword: 'Current password', newPassword: 'New password',
+    passwordHint: 'at least 8 characters; ends your other sessions', change: 'Change password', changed: 'Changed. Your other sessions have ended.',
+  },
+  users: {
+    new: 'New account', name: 'User name', role: 'Role', clusters: 'Clusters', state: 'State', made: 'Made', every: 'every cluster', noCluster: 'no cluster', open: 'open', closed: 'closed',
+    passwordHint: 'at least 8 characters', bound: 'Only some clusters', boundHint: 'each with a role there; others do not exist for the user', endsSessions: 'This ends the sessions of the user: they have to sign in again.',
+    make: 'Make account', save: 'Save', reset: 'Set a password', resetHint: 'Ends all sessions and tokens of the user.', wasReset: 'The password is set.', close: 'Close account',
+    closeHint: 'A closed account cannot sign in. Closing it ends its sessions and tokens at once, everywhere, and pauses its running tasks.', reopen: 'Open again', further: 'More',
+    may: { viewer: 'sees everything, changes nothing', operator: 'labels, annotates, taints, cordons, uncordons', admin: 'everything: drains, evictions, protected keys, users' },
+  },
+  audit: {
+    at: 'When', user: 'User', action: 'Action', target: 'Target', result: 'Result', from: 'From', anyResult: 'Any result', done: 'done', refused: 'refused', failed: 'failed', since: 'Since', until: 'Until', none: 'Nothing of that kind',
   },
   error: { unreachable: 'The API cannot be reached.', title: 'That did not work', forbidden: 'Not allowed' },
 }
