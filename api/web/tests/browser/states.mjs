@@ -232,6 +232,21 @@ export const states = {
     await world.admin.page.locator('[role=row] button').first().waitFor()
     await world.admin.page.locator('[data-new]').click()
   },
+  users: (world) => world.admin.open('/users').then(() => world.admin.page.locator('[role=row] .name').first().waitFor()),
+  async 'users-new'(world) {
+    await states.users(world)
+    await world.admin.page.locator('[data-new]').click()
+    await world.admin.page.locator('.el-drawer .el-switch').click()
+  },
+  async 'users-edit'(world) {
+    await states.users(world)
+    await world.admin.page.locator('[role=row] .name').last().click()
+    await world.admin.page.locator('.el-drawer form').waitFor()
+  },
+  async audit(world) {
+    await world.admin.open('/audit')
+    await world.admin.page.locator('[role=row] button').nth(1).click()
+  },
   async 'session-lost'(world) {
     await form(world, 'label')
     await world.admin.page.route('**/api/v1/tasks/preview', (route) => route.fulfill(problem(401, 'the session has ended')))
