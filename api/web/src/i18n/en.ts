@@ -1,5 +1,5 @@
 export default {
-  app: { name: 'kube-node-manager', nodes: 'Nodes', tasks: 'Tasks', users: 'Users', audit: 'Audit' },
+  app: { name: 'kube-node-manager', nodes: 'Nodes', tasks: 'Tasks', clusters: 'Clusters', users: 'Users', audit: 'Audit' },
   common: {
     cancel: 'Cancel', back: 'Back', retry: 'Try again', copy: 'Copy', copied: 'Copied',
     remove: 'Remove', reload: 'Reload', request: 'request {id}', loading: 'Loading …',
@@ -86,6 +86,16 @@ export default {
     made: 'Made', used: 'Last used', ends: 'Ends', make: 'Make token', revoke: 'Revoke', revokeNamed: 'Revoke {name}', once: 'This is shown only now. Copy it to where it is needed.', kept: 'I have it',
     sessions: 'Where you are signed in', current: 'this one', end: 'Sign out', password: 'Password', currentPassword: 'Current password', newPassword: 'New password',
     passwordHint: 'at least 8 characters; ends your other sessions', change: 'Change password', changed: 'Changed. Your other sessions have ended.',
+  },
+  clusters: {
+    new: 'Add a cluster', name: 'Name', state: 'State', version: 'Version', nodes: 'Nodes', server: 'Server', source: 'From', default: 'default', backingOff: 'backing off',
+    is: { live: 'live', stale: 'stale', never_synced: 'no answer yet' }, from: { configuration: 'configuration', database: 'database' },
+    configured: 'This cluster is in the configuration file, and changed there.', kubeconfig: 'kubeconfig', kubeconfigHint: 'with its credentials in it; stored encrypted, never shown again',
+    context: 'Context', contextHint: 'empty: the current one', add: 'Add', change: 'Change', remove: 'Remove', removeHint: 'Type {name}. Its history stays; refused while tasks on it have not ended.',
+  },
+  freeze: {
+    all: 'Every cluster is frozen.', one: '{cluster} is frozen.', by: 'by {user}, {time}', waits: 'Tasks wait and go on by themselves when it is lifted.', frozen: 'frozen', freeze: 'Freeze', lift: 'Lift the freeze',
+    everyCluster: 'Freeze every cluster', thisCluster: 'Freeze this cluster', reason: 'why; everybody sees it', hint: 'Running tasks pause within a second, nodes in progress are finished, nothing new begins.',
   },
   users: {
     new: 'New account', name: 'User name', role: 'Role', clusters: 'Clusters', state: 'State', made: 'Made', every: 'every cluster', noCluster: 'no cluster', open: 'open', closed: 'closed',

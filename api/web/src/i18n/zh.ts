@@ -1,7 +1,7 @@
 import type { Messages } from './index'
 
 const zh: Messages = {
-  app: { name: 'kube-node-manager', nodes: '节点', tasks: '任务', users: '用户', audit: '审计' },
+  app: { name: 'kube-node-manager', nodes: '节点', tasks: '任务', clusters: '集群', users: '用户', audit: '审计' },
   common: {
     cancel: '取消', back: '上一步', retry: '重试', copy: '复制', copied: '已复制',
     remove: '移除', reload: '重新加载', request: '请求 {id}', loading: '加载中…',
@@ -85,6 +85,16 @@ const zh: Messages = {
     made: '创建', used: '上次使用', ends: '到期', make: '创建令牌', revoke: '吊销', revokeNamed: '吊销 {name}', once: '令牌只显示这一次，请立即复制保存。', kept: '已保存',
     sessions: '已登录的位置', current: '当前会话', end: '退出', password: '密码', currentPassword: '当前密码', newPassword: '新密码',
     passwordHint: '至少 8 个字符；其他会话会随之失效', change: '修改密码', changed: '已修改，其他会话已失效。',
+  },
+  clusters: {
+    new: '添加集群', name: '名称', state: '状态', version: '版本', nodes: '节点数', server: '服务器', source: '来源', default: '默认', backingOff: '暂缓访问',
+    is: { live: '实时', stale: '可能过时', never_synced: '尚未响应' }, from: { configuration: '配置文件', database: '数据库' },
+    configured: '此集群写在配置文件中，请在配置文件中修改。', kubeconfig: 'kubeconfig', kubeconfigHint: '须内含凭据；加密保存，不再显示',
+    context: '上下文', contextHint: '留空：使用当前上下文', add: '添加', change: '修改', remove: '移除', removeHint: '输入 {name}。历史会保留；有未结束的任务时不能移除。',
+  },
+  freeze: {
+    all: '全部集群已冻结。', one: '{cluster} 已冻结。', by: '{user}，{time}', waits: '任务会等待，解除冻结后自动继续。', frozen: '已冻结', freeze: '冻结', lift: '解除冻结',
+    everyCluster: '冻结全部集群', thisCluster: '冻结此集群', reason: '原因，所有人可见', hint: '运行中的任务一秒内暂停，处理中的节点会先完成，不再开始新的节点。',
   },
   users: {
     new: '新建账号', name: '用户名', role: '角色', clusters: '集群', state: '状态', made: '创建', every: '全部集群', noCluster: '无集群', open: '正常', closed: '已停用',
