@@ -17,8 +17,7 @@ export default {
     await drawer.locator('.field', { has: admin.page.getByLabel('Password') }).locator('[role=alert]').waitFor()
     await admin.shot('account-refused')
     await drawer.getByLabel('Password').fill(PASSWORD)
-    await drawer.getByLabel('Role').click()
-    await admin.page.getByRole('option', { name: 'operator' }).click()
+    await admin.choose('Role', 'operator', drawer)
     await drawer.getByRole('button', { name: 'Make account' }).click()
     await row(admin, 'mia').getByText('operator').waitFor()
 
@@ -34,8 +33,7 @@ export default {
     await mia.page.context().close()
 
     await row(admin, 'admin').first().click()
-    await drawer.getByLabel('Role').click()
-    await admin.page.getByRole('option', { name: 'viewer' }).click()
+    await admin.choose('Role', 'viewer', drawer)
     await drawer.getByRole('button', { name: 'Save' }).click()
     await drawer.locator('[role=alert]').waitFor()
     await admin.page.keyboard.press('Escape')
@@ -48,5 +46,28 @@ export default {
     const link = await admin.page.getByRole('link', { name: 'CSV' }).getAttribute('href')
     const csv = await (await admin.page.request.get(admin.origin + link)).text()
     assert.match(csv, /mia/)
+  },
+
+  async 'a freeze is seen by everybody, holds tasks up, and is lifted'(world) {
+    const { admin } = world
+    const other = await world.second(admin, 1)
+    await admin.open('/clusters')
+    await row(admin, 'default').click()
+    const drawer = admin.page.locator('.el-drawer')
+    await drawer.getByLabel('why; everybody sees it').fill('network maintenance')
+    await drawer.getByRole('button', { name: 'Freeze' }).click()
+    await admin.page.locator('[data-freeze]').getByText('network maintenance').waitFor()
+    await admin.shot('frozen')
+    await other.select(50, 51)
+    await other.page.locator('[data-freeze]').getByText('network maintenance').waitFor()
+    await other.label('frozen', 'yes', 2)
+    await other.panel.locator('[role=listitem]').first().waitFor()
+    assert.equal(await other.count('succeeded'), 0)
+    await row(admin, 'default').click()
+    await drawer.getByRole('button', { name: 'Lift the freeze' }).click()
+    await admin.page.locator('[data-freeze]').waitFor({ state: 'detached' })
+    await other.status('completed')
+    assert.equal(await other.count('succeeded'), 2)
+    await other.page.close()
   },
 }
