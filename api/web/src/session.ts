@@ -42,6 +42,8 @@ export const useSession = defineStore('session', () => {
     user.value = answer.user
     lost.value = false
     void learn()
+    // It says more to those who are signed in.
+    meta.value = await api.get('/api/v1/meta').catch(() => meta.value)
   }
 
   async function signOut(): Promise<void> {
@@ -55,7 +57,17 @@ export const useSession = defineStore('session', () => {
     await api.get('/api/v1/auth/me').catch(() => undefined)
   }
 
-  const can = (role: Role) => user.value !== null && RANK[user.value.role] >= RANK[role]
+  /** What the user may do on a cluster; without one, in the installation as a whole. */
+  function roleOn(cluster: string | null | undefined): Role | null {
+    if (!user.value) return null
+    const bound = user.value.clusters
+    return cluster && bound ? (bound[cluster] ?? null) : user.value.role
+  }
+
+  function can(role: Role, cluster?: string | null): boolean {
+    const mine = roleOn(cluster)
+    return mine !== null && RANK[mine] >= RANK[role]
+  }
   const live = computed(() => user.value !== null && !lost.value)
 
   return { user, meta, offers, lost, live, start, signIn, signOut, confirm, can }

@@ -2,7 +2,7 @@
 import { ApiError, asApiError, fromResponse } from './problem'
 import type { paths } from './schema'
 
-type Method = 'get' | 'post' | 'delete'
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
 type PathsWith<M extends Method> = {
   [P in keyof paths]: paths[P] extends Record<M, object> ? P : never
 }[keyof paths]
@@ -80,6 +80,12 @@ export const api = {
   },
   post<P extends PathsWith<'post'>>(path: P, call: Call<Body<Operation<P, 'post'>>> = {}) {
     return send('post', path, call) as Promise<Answer<Operation<P, 'post'>>>
+  },
+  put<P extends PathsWith<'put'>>(path: P, call: Call<Body<Operation<P, 'put'>>> = {}) {
+    return send('put', path, call) as Promise<Answer<Operation<P, 'put'>>>
+  },
+  patch<P extends PathsWith<'patch'>>(path: P, call: Call<Body<Operation<P, 'patch'>>> = {}) {
+    return send('patch', path, call) as Promise<Answer<Operation<P, 'patch'>>>
   },
   delete<P extends PathsWith<'delete'>>(path: P, call: Call<undefined> = {}) {
     return send('delete', path, call) as Promise<Answer<Operation<P, 'delete'>>>

@@ -1,5 +1,5 @@
 export default {
-  app: { name: 'kube-node-manager', nodes: 'Nodes', tasks: 'Tasks' },
+  app: { name: 'kube-node-manager', nodes: 'Nodes', tasks: 'Tasks', clusters: 'Clusters', users: 'Users', audit: 'Audit' },
   common: {
     cancel: 'Cancel', back: 'Back', retry: 'Try again', copy: 'Copy', copied: 'Copied',
     remove: 'Remove', reload: 'Reload', request: 'request {id}', loading: 'Loading …',
@@ -52,15 +52,15 @@ export default {
   op: {
     what: 'What', preview: 'Preview', run: 'Run', targets: '{n} node | {n} nodes', set: 'Set', removeKeys: 'Remove', overwrite: 'Replace other values',
     overwriteHint: 'off: a node where the key has another value is refused', protected: 'Allow protected keys',
-    protectedHint: 'keys under kubernetes.io/ and k8s.io/, which the kubelet and the scheduler rely on', effect: 'effect', addRow: 'Add another', twice: 'this key is given twice', keyless: 'a value needs a key',
+    protectedHint: 'kubernetes.io/ and k8s.io/: the kubelet and the scheduler rely on them', effect: 'effect', addRow: 'Add another', twice: 'this key is given twice', keyless: 'a value needs a key',
     reason: 'Reason', reasonHint: 'for those who read the history', options: 'Options', concurrency: 'Nodes at a time',
     maxFailures: 'Stop after failures', maxFailuresHint: 'failed nodes that are put up with; 0 stops at the first', dryRun: 'Dry run',
     dryRunHint: 'every call is a server-side dry run: nothing changes', maxUnavailable: 'Unavailable at most', maxUnavailableHint: 'a number or a percentage of these nodes',
     waves: 'Wave size', wavesHint: 'nodes in each wave; the next begins when these are Ready again', uncordonOnFailure: 'Uncordon where it fails',
     notAfter: 'Not after', notAfterHint: 'no node is started after this moment',
-    ignoreDaemonsets: 'Leave DaemonSet pods', deleteEmptydir: 'Delete emptyDir data', force: 'Also pods that nothing replaces',
+    ignoreDaemonsets: 'Leave DaemonSet pods', deleteEmptydir: 'Delete emptyDir data', force: 'Unmanaged pods, too',
     disableEviction: 'Delete instead of evict', disableEvictionHint: 'no disruption budget is asked', grace: 'Grace period (s)', timeout: 'Timeout a node (s)',
-    podSelector: 'Only pods that match', graceHint: 'empty: as each pod says', timeoutHint: 'empty or 0: no limit', skipWait: 'Give up terminating (s)', skipWaitHint: 'pods that have been terminating for longer; empty or 0: waits', removeTaint: 'key or key:effect', cordonHint: 'The nodes keep their pods and get no new ones. The reason stays on the node.',
+    podSelector: 'Only pods that match', graceHint: 'empty: as each pod says', timeoutHint: 'empty or 0: no limit', skipWait: 'Give up terminating (s)', skipWaitHint: 'on pods that take longer to end; empty or 0: waits for them', removeTaint: 'key or key:effect', cordonHint: 'The nodes keep their pods and get no new ones. The reason stays on the node.',
     uncordonHint: 'The nodes may get pods again.', checking: 'Checking …', toPreview: 'Preview', start: 'Start', nothing: 'Nothing would change.',
     change: '{n} will change', unchanged: '{n} already so', refused: '{n} refused', evictions: 'evict {pods} pods from {nodes} nodes', sum: '{change} will change, {unchanged} already so, {refused} refused',
     pods: { evict: '{n} to evict', blocked: '{n} blocked by a budget', wait: '{n} terminating', stay: '{n} stay', refuse: '{n} refused' },
@@ -84,6 +84,28 @@ export default {
     title: 'Tokens and account', tokens: 'Personal tokens', tokensHint: 'For programs: Authorization: Bearer. A token may do what you may, or less, until it ends or is revoked.',
     newToken: 'New token', noTokens: 'You have no tokens.', name: 'Name', nameHint: 'what it is for', role: 'Role', asOwner: 'as yours', days: 'Lives for (days)',
     made: 'Made', used: 'Last used', ends: 'Ends', make: 'Make token', revoke: 'Revoke', revokeNamed: 'Revoke {name}', once: 'This is shown only now. Copy it to where it is needed.', kept: 'I have it',
+    sessions: 'Where you are signed in', current: 'this one', end: 'Sign out', password: 'Password', currentPassword: 'Current password', newPassword: 'New password',
+    passwordHint: 'at least 8 characters; ends your other sessions', change: 'Change password', changed: 'Changed. Your other sessions have ended.',
+  },
+  clusters: {
+    new: 'Add a cluster', name: 'Name', state: 'State', version: 'Version', nodes: 'Nodes', server: 'Server', source: 'From', default: 'default', backingOff: 'backing off',
+    is: { live: 'live', stale: 'stale', never_synced: 'no answer yet' }, from: { configuration: 'configuration', database: 'database' },
+    configured: 'This cluster is in the configuration file, and changed there.', kubeconfig: 'kubeconfig', kubeconfigHint: 'with its credentials in it; stored encrypted, never shown again',
+    context: 'Context', contextHint: 'empty: the current one', add: 'Add', change: 'Change', remove: 'Remove', removeHint: 'Type {name}. Its history stays; refused while tasks on it have not ended.',
+  },
+  freeze: {
+    all: 'Every cluster is frozen.', one: '{cluster} is frozen.', by: 'by {user}, {time}', waits: 'Tasks wait and go on by themselves when it is lifted.', frozen: 'frozen', freeze: 'Freeze', lift: 'Lift the freeze',
+    everyCluster: 'Freeze every cluster', thisCluster: 'Freeze this cluster', reason: 'why; everybody sees it', hint: 'Running tasks pause within a second, nodes in progress are finished, nothing new begins.',
+  },
+  users: {
+    new: 'New account', name: 'User name', role: 'Role', clusters: 'Clusters', state: 'State', made: 'Made', every: 'every cluster', noCluster: 'no cluster', open: 'open', closed: 'closed',
+    passwordHint: 'at least 8 characters', bound: 'Only some clusters', boundHint: 'each with a role there; others do not exist for the user', endsSessions: 'This ends the sessions of the user: they have to sign in again.',
+    make: 'Make account', save: 'Save', reset: 'Set a password', resetHint: 'Ends all sessions and tokens of the user.', wasReset: 'The password is set.', close: 'Close account',
+    closeHint: 'A closed account cannot sign in. Closing it ends its sessions and tokens at once, everywhere, and pauses its running tasks.', reopen: 'Open again', further: 'More',
+    may: { viewer: 'sees everything, changes nothing', operator: 'labels, annotates, taints, cordons, uncordons', admin: 'everything: drains, evictions, protected keys, users' },
+  },
+  audit: {
+    at: 'When', user: 'User', action: 'Action', target: 'Target', result: 'Result', from: 'From', anyResult: 'Any result', done: 'done', refused: 'refused', failed: 'failed', since: 'Since', until: 'Until', none: 'Nothing of that kind',
   },
   error: { unreachable: 'The API cannot be reached.', title: 'That did not work', forbidden: 'Not allowed' },
 }

@@ -1,7 +1,7 @@
 import type { Messages } from './index'
 
 const zh: Messages = {
-  app: { name: 'kube-node-manager', nodes: '节点', tasks: '任务' },
+  app: { name: 'kube-node-manager', nodes: '节点', tasks: '任务', clusters: '集群', users: '用户', audit: '审计' },
   common: {
     cancel: '取消', back: '上一步', retry: '重试', copy: '复制', copied: '已复制',
     remove: '移除', reload: '重新加载', request: '请求 {id}', loading: '加载中…',
@@ -83,6 +83,28 @@ const zh: Messages = {
     title: '令牌与账号', tokens: '个人令牌', tokensHint: '供程序使用：Authorization: Bearer。令牌的权限不超过您本人，到期或吊销后失效。',
     newToken: '新建令牌', noTokens: '您还没有令牌。', name: '名称', nameHint: '用途', role: '角色', asOwner: '与本人相同', days: '有效期（天）',
     made: '创建', used: '上次使用', ends: '到期', make: '创建令牌', revoke: '吊销', revokeNamed: '吊销 {name}', once: '令牌只显示这一次，请立即复制保存。', kept: '已保存',
+    sessions: '已登录的位置', current: '当前会话', end: '退出', password: '密码', currentPassword: '当前密码', newPassword: '新密码',
+    passwordHint: '至少 8 个字符；其他会话会随之失效', change: '修改密码', changed: '已修改，其他会话已失效。',
+  },
+  clusters: {
+    new: '添加集群', name: '名称', state: '状态', version: '版本', nodes: '节点数', server: '服务器', source: '来源', default: '默认', backingOff: '暂缓访问',
+    is: { live: '实时', stale: '可能过时', never_synced: '尚未响应' }, from: { configuration: '配置文件', database: '数据库' },
+    configured: '此集群写在配置文件中，请在配置文件中修改。', kubeconfig: 'kubeconfig', kubeconfigHint: '须内含凭据；加密保存，不再显示',
+    context: '上下文', contextHint: '留空：使用当前上下文', add: '添加', change: '修改', remove: '移除', removeHint: '输入 {name}。历史会保留；有未结束的任务时不能移除。',
+  },
+  freeze: {
+    all: '全部集群已冻结。', one: '{cluster} 已冻结。', by: '{user}，{time}', waits: '任务会等待，解除冻结后自动继续。', frozen: '已冻结', freeze: '冻结', lift: '解除冻结',
+    everyCluster: '冻结全部集群', thisCluster: '冻结此集群', reason: '原因，所有人可见', hint: '运行中的任务一秒内暂停，处理中的节点会先完成，不再开始新的节点。',
+  },
+  users: {
+    new: '新建账号', name: '用户名', role: '角色', clusters: '集群', state: '状态', made: '创建', every: '全部集群', noCluster: '无集群', open: '正常', closed: '已停用',
+    passwordHint: '至少 8 个字符', bound: '仅限部分集群', boundHint: '每个集群单独指定角色；其他集群对该用户不可见', endsSessions: '保存后该用户的会话会失效，需要重新登录。',
+    make: '创建账号', save: '保存', reset: '设置密码', resetHint: '该用户的全部会话和令牌会失效。', wasReset: '密码已设置。', close: '停用账号',
+    closeHint: '停用的账号无法登录。停用后其会话和令牌立即在各处失效，运行中的任务会暂停。', reopen: '重新启用', further: '更多',
+    may: { viewer: '可查看全部内容，不能修改', operator: '标签、注解、污点、禁止和恢复调度', admin: '全部权限：驱逐、受保护的键、用户管理' },
+  },
+  audit: {
+    at: '时间', user: '用户', action: '动作', target: '对象', result: '结果', from: '来源', anyResult: '全部结果', done: '完成', refused: '拒绝', failed: '失败', since: '起', until: '止', none: '没有符合条件的记录',
   },
   error: { unreachable: '无法访问 API。', title: '操作未完成', forbidden: '没有权限' },
 }

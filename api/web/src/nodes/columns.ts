@@ -2,7 +2,7 @@ export const COLUMNS = ['status', 'roles', 'taints', 'labels', 'version', 'ip', 
 export type Column = (typeof COLUMNS)[number]
 
 const WIDTHS: Record<Column, string> = {
-  status: '196px', roles: '112px', taints: 'minmax(120px, 1fr)', labels: 'minmax(200px, 2fr)', version: '84px', ip: '112px', age: '52px',
+  status: '196px', roles: '112px', taints: 'minmax(190px, 1fr)', labels: 'minmax(200px, 2fr)', version: '84px', ip: '112px', age: '52px',
 }
 
 /** The columns as a grid: the box and the name come first, always. */

@@ -6,6 +6,11 @@ export function clock(milliseconds: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${two(m)}:${two(s)}`
 }
 
+/** How long something took that is over. */
+export function duration(milliseconds: number): string {
+  return milliseconds < 10_000 ? `${(Math.max(0, milliseconds) / 1000).toFixed(1)} s` : clock(milliseconds)
+}
+
 /** An age as kubectl writes it: 41d, 5h, 12m, 30s. */
 export function age(from: string | null | undefined, now: number): string {
   if (!from) return ''

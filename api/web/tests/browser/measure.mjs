@@ -1,68 +1,76 @@
-// Five thousand nodes: how long the page's own work takes while one scrolls and filters.
+// Five thousand nodes: how long the page works while one scrolls and filters.
 //
-// What else the machine does only ever adds, so the median of a few rounds is compared, and only a multiple
-// of the figure fails: that is a page that has become slow, not a machine that is busy.
+// The figures are compared with the median of a few rounds, in CPU time of the page's main thread. Only a
+// multiple of them fails: that is a page that has become slow, not a machine that is.
 import { launch } from './browser.mjs'
 import { PASSWORD, startDemo } from './demo.mjs'
+import { between, traced } from './trace.mjs'
 import { Window } from './window.mjs'
 
 const ROUNDS = 5
-/** Milliseconds that are to be reached. */
-const FIGURES = { 'longest task while scrolling': 100, 'slowest filter': 100 }
+/** Milliseconds, to stay under. */
+const MOST = 100
 const GUARD = 3
+const TEXTS = ['node-4', 'node-49', 'zone-b', '10.0.1', '']
 
-const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]
-
-/** In the page: one round. */
-async function round() {
+/** In the page: scrolls through everything, then filters, with a mark before each. */
+async function round(texts) {
   const frame = () => new Promise((resolve) => requestAnimationFrame(resolve))
   const shown = () => document.querySelector('[data-shown]').dataset.shown
   const view = document.querySelector('[role=table]')
-  const long = []
-  const observer = new PerformanceObserver((list) => long.push(...list.getEntries().map((e) => e.duration)))
-  observer.observe({ type: 'longtask' })
+  performance.mark('knm-scroll')
   for (let top = 0; top < view.scrollHeight; top += 700) {
     view.scrollTop = top
     await frame()
   }
-  // Entries come after their frames.
-  await new Promise((resolve) => setTimeout(resolve, 300))
-  observer.disconnect()
   const input = document.querySelector('input[placeholder="name, IP or label"]')
-  const filters = []
-  for (const text of ['node-4', 'node-49', 'zone-b', '10.0.1', '']) {
+  const walls = []
+  for (const [i, text] of texts.entries()) {
     view.scrollTop = 0
     await frame()
     const before = shown()
     const start = performance.now()
+    performance.mark(`knm-filter-${i}`)
     input.value = text
     input.dispatchEvent(new Event('input', { bubbles: true }))
     // The URL changes first, then the rows; what is painted is new when the number is.
-    while (shown() === before && performance.now() - start < 2000) await frame()
-    filters.push(performance.now() - start)
+    while (shown() === before && performance.now() - start < 5000) await frame()
+    walls.push(performance.now() - start)
   }
-  return { long: Math.max(0, ...long), filter: Math.max(...filters), rows: document.querySelectorAll('[role=row]').length }
+  performance.mark('knm-end')
+  return { walls, rows: document.querySelectorAll('[role=row]').length }
 }
+
+async function measured(page) {
+  let seen
+  const trace = await traced(page, async () => (seen = await page.evaluate(round, TEXTS)))
+  const scrolling = between(trace, 'knm-scroll')
+  const filters = TEXTS.map((_, i) => between(trace, `knm-filter-${i}`).reduce((sum, task) => sum + task.cpu, 0))
+  return {
+    scroll: Math.max(...scrolling.map((task) => task.cpu)), scrollWall: Math.max(...scrolling.map((task) => task.wall)),
+    filter: Math.max(...filters), filterWall: Math.max(...seen.walls), rows: seen.rows,
+  }
+}
+
+const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]
 
 export async function measure(out) {
   const demo = await startDemo('--nodes', '5000', '--pods', '1')
   const context = await launch({ locale: 'en-US' })
   try {
     const window = new Window(context.pages()[0] ?? (await context.newPage()), demo.pods[0].url, out)
-    window.expected = [/status of (401|503)/]
+    window.expected = [/status of 503/]
     await window.signIn('admin', PASSWORD)
     await window.page.getByText('5000 of 5000').waitFor({ timeout: 60_000 })
     // The first is for warming up.
     const rounds = []
-    for (let i = 0; i <= ROUNDS; i++) rounds.push(await window.page.evaluate(round))
+    for (let i = 0; i <= ROUNDS; i++) rounds.push(await measured(window.page))
     rounds.shift()
-    const found = { 'longest task while scrolling': rounds.map((r) => r.long), 'slowest filter': rounds.map((r) => r.filter) }
     const faults = [...window.complaints]
-    for (const [name, most] of Object.entries(FIGURES)) {
-      const [middle, all] = [median(found[name]), found[name].map((n) => Math.round(n)).join(', ')]
-      const verdict = middle < most ? 'reached' : 'MISSED'
-      console.log(`    ${name}: ${Math.round(middle)} ms (${all}), to be under ${most} ms: ${verdict}`)
-      if (middle >= most * GUARD) faults.push(`${name}: ${Math.round(middle)} ms, more than ${GUARD} times what is to be reached`)
+    for (const [name, kind] of [['longest task while scrolling', 'scroll'], ['slowest filter, to the painted rows', 'filter']]) {
+      const [cpu, wall] = [kind, `${kind}Wall`].map((of) => median(rounds.map((r) => r[of])))
+      console.log(`    ${name}: ${cpu.toFixed(0)} ms of CPU, ${wall.toFixed(0)} ms on the wall; to be under ${MOST} ms: ${cpu < MOST ? 'reached' : 'MISSED'}`)
+      if (cpu >= MOST * GUARD) faults.push(`${name}: ${cpu.toFixed(0)} ms of CPU, more than ${GUARD} times what is to be reached`)
     }
     const { rows } = rounds[0]
     if (rows > 120) faults.push(`${rows} rows exist at a time`)

@@ -27,10 +27,10 @@ export async function prepare(world) {
   for (const number of [7, 14]) {
     await world.sim('PATCH', `/sim/nodes/${nodeName(number)}`, { status: { conditions: conditions.map((c) => (c.type === 'Ready' ? { ...c, status: 'False', reason: 'KubeletNotReady', message: 'container runtime is down' } : c)) } })
   }
-  await world.sim('POST', '/sim/workloads', { name: 'web', namespace: 'shop', kind: 'ReplicaSet', replicas: 9, nodes: [20, 21, 22].map(nodeName), labels: { app: 'web' } })
-  await world.sim('POST', '/sim/budgets', { name: 'web', namespace: 'shop', labels: { app: 'web' }, min_available: 9 })
-  await world.sim('POST', '/sim/workloads', { name: 'cart', namespace: 'shop', kind: 'ReplicaSet', replicas: 6, nodes: [30, 31].map(nodeName), labels: { app: 'cart' } })
-  await world.sim('POST', '/sim/budgets', { name: 'cart', namespace: 'shop', labels: { app: 'cart' }, min_available: 6 })
+  await world.sim('POST', '/sim/workloads', { name: 'front', namespace: 'shop', kind: 'ReplicaSet', replicas: 9, nodes: [20, 21, 22].map(nodeName), labels: { app: 'front' } })
+  await world.sim('POST', '/sim/budgets', { name: 'front', namespace: 'shop', labels: { app: 'front' }, min_available: 9 })
+  await world.sim('POST', '/sim/workloads', { name: 'basket', namespace: 'shop', kind: 'ReplicaSet', replicas: 6, nodes: [30, 31].map(nodeName), labels: { app: 'basket' } })
+  await world.sim('POST', '/sim/budgets', { name: 'basket', namespace: 'shop', labels: { app: 'basket' }, min_available: 6 })
 
   const known = {}
   known.completed = await submit('label', 1, 37, { set: { team: 'infra', 'example.com/cost-center': '4711' } }, { reason: 'new owners' })
@@ -231,6 +231,21 @@ export const states = {
     await world.admin.open('/account')
     await world.admin.page.locator('[role=row] button').first().waitFor()
     await world.admin.page.locator('[data-new]').click()
+  },
+  users: (world) => world.admin.open('/users').then(() => world.admin.page.locator('[role=row] .name').first().waitFor()),
+  async 'users-new'(world) {
+    await states.users(world)
+    await world.admin.page.locator('[data-new]').click()
+    await world.admin.page.locator('.el-drawer .el-switch').click()
+  },
+  async 'users-edit'(world) {
+    await states.users(world)
+    await world.admin.page.locator('[role=row] .name').last().click()
+    await world.admin.page.locator('.el-drawer form').waitFor()
+  },
+  async audit(world) {
+    await world.admin.open('/audit')
+    await world.admin.page.locator('[role=row] button').nth(1).click()
   },
   async 'session-lost'(world) {
     await form(world, 'label')

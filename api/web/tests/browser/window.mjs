@@ -6,13 +6,15 @@ export const WAIT = 30_000
 export class Window {
   /** Complaints of the page that a step is about. */
   expected = []
+  /** Whoever comes without a session is told so. */
+  static ALWAYS = [/status of 401/]
 
   constructor(page, origin, out) {
     this.page = page
     this.origin = origin
     this.out = out
     page.setDefaultTimeout(WAIT)
-    this.complaints = watch(page, origin, (text) => this.expected.some((pattern) => pattern.test(text)))
+    this.complaints = watch(page, origin, (text) => [...Window.ALWAYS, ...this.expected].some((pattern) => pattern.test(text)))
   }
 
   get drawer() { return this.page.locator('.operation') }
@@ -56,6 +58,12 @@ export class Window {
     await this.field('value').fill(value)
   }
 
+  /** Chooses from a list that opens: its input lies under what it shows. */
+  async choose(label, option, where = this.page) {
+    await where.locator('.el-select', { has: this.page.getByLabel(label, { exact: true }) }).first().click()
+    await this.page.getByRole('option', { name: option, exact: true }).click()
+  }
+
   /** Turns a switch of the form. */
   async turn(label) {
     await this.drawer.locator('.el-switch', { has: this.page.getByLabel(label, { exact: true }) }).click()
@@ -68,6 +76,17 @@ export class Window {
   }
 
   get start() { return this.drawer.getByRole('button', { name: 'Start', exact: true }) }
+
+  /** The same, one node after the other: with `World.slow` there is time to look. */
+  async labelInTurn(key, nodes) {
+    await this.begin('Label')
+    await this.field('key').fill(key)
+    await this.drawer.getByText('Options').click()
+    await this.field('Nodes at a time').fill('1')
+    await this.preview(`${nodes} will change`)
+    await this.start.click()
+    await this.status('running')
+  }
 
   /** The label job from the selection to the running task. */
   async label(key, value, nodes) {

@@ -9,16 +9,10 @@ export default {
   async 'the relay dies in the middle: the page says so, resumes, and both windows end with exact counts'(world) {
     const { admin, demo } = world
     admin.expected = SOCKETS
-    await world.slow(700)
+    await world.slow(1000)
     await admin.select(1, 40)
-    await admin.begin('Label')
-    await admin.setPair('survives', '')
-    await admin.drawer.getByText('Options').click()
-    await admin.field('Nodes at a time').fill('4')
-    await admin.preview(/40 will change/)
-    await admin.start.click()
-    await admin.status('running')
-    await admin.until('succeeded', 4)
+    await admin.labelInTurn('survives', 40)
+    await admin.until('succeeded', 2)
     const second = await world.second(admin, 1)
     await second.page.goto(admin.page.url().replace(admin.origin, second.origin))
     await second.status('running')
@@ -61,10 +55,9 @@ export default {
     const second = await world.second(admin, 1)
     await second.open('/nodes')
     await second.page.locator('.tray').waitFor()
-    await world.slow(500)
+    await world.slow(1000)
     await admin.select(1, 20)
-    await admin.label('tray', 'yes', 20)
-    await admin.status('running')
+    await admin.labelInTurn('tray', 20)
     await admin.page.keyboard.press('Escape')
     await admin.page.waitForURL((url) => !url.searchParams.has('task'))
     for (const window of [second, admin]) {

@@ -26,7 +26,7 @@ export default {
     await second.page.goto(view.replace(admin.origin, second.origin))
     await shows(second, count)
     await second.page.close()
-    await admin.page.getByRole('button', { name: /Clear filters/ }).click()
+    await admin.page.getByLabel('Clear filters').click()
     await shows(admin, 60)
     await admin.page.getByText('15 of 60 selected').waitFor()
     await admin.page.getByLabel('Clear selection').click()
