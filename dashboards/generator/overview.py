@@ -210,6 +210,18 @@ SURROUNDINGS = [
         kind="stacked",
     ),
     Panel(
+        "Clusters left alone, webhooks",
+        "Times that all tasks left a cluster alone for a while, because it answered 429 or 5xx, or not at "
+        "all; and tries to tell somebody of a task's end that were in vain.",
+        "none",
+        above(1, 20),
+        [
+            ("sum(increase(knm_api_kube_backoffs_total{@S}[$__rate_interval]))", "left alone"),
+            *increase("knm_api_webhooks_total", "result", ', result!="delivered"'),
+        ],
+        kind="bars",
+    ),
+    Panel(
         "Nodes known",
         "Nodes of each cluster as its watch last told.",
         "none",
