@@ -13,7 +13,7 @@ use hyper::body::Bytes;
 use knm_shared::admin::{self, Admin, Readiness};
 use knm_shared::config::{Config, Loaded, env};
 use knm_shared::http::Limits;
-use knm_shared::pg::{App, Pool};
+use knm_shared::pg::{App, Pool, PoolGauges, register_connect_failures};
 use knm_shared::phrases;
 use prometheus::Registry;
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ use crate::http::tls::{Files, Tls, TlsError};
 use crate::relay_link::{self, tunnel::Tunnels};
 use crate::routes::nodes::EventStreams;
 use crate::routes::{self, Services, State, meta::MetaView};
-use crate::{db, http, k8s, metrics, openapi, retention};
+use crate::{http, k8s, metrics, openapi, retention};
 
 /// For requests in flight once the process stops. With the engine's time it stays below the 25 s
 /// that the container has.
@@ -57,6 +57,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
 
     let registry = Registry::new();
     admin::register_info(&registry, "api", crate::VERSION, &loaded)?;
+    register_connect_failures(&registry, &[App::Api, App::ApiWriter, App::ApiLeases])?;
     let readiness = Readiness::new();
     let starting = readiness.latch("start");
     let relay_note = readiness.note("relay", "not asked yet");
@@ -238,7 +239,7 @@ impl Metrics {
 /// Gauges that are read when somebody asks.
 struct Scraped {
     pool: Pool,
-    pool_gauges: db::metrics::PoolGauges,
+    pool_gauges: PoolGauges,
     clusters: Clusters,
     cluster_gauges: clusters::metrics::Gauges,
 }
@@ -251,7 +252,7 @@ impl Scraped {
     ) -> Result<Self, prometheus::Error> {
         Ok(Self {
             pool: pool.clone(),
-            pool_gauges: db::metrics::PoolGauges::register(registry)?,
+            pool_gauges: PoolGauges::register(registry, "knm_api_db_pool")?,
             clusters: clusters.clone(),
             cluster_gauges: clusters::metrics::Gauges::register(registry)?,
         })

@@ -129,8 +129,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Openapi => print!("{}", openapi::document()),
         Command::Serve => {
             let loaded = config::load(config)?;
-            telemetry::init(&loaded.config.log)?;
-            if let Err(error) = app::serve(loaded).await {
+            let export = telemetry::start(&loaded.config, "knm-api", crate::VERSION)?;
+            let served = app::serve(loaded).await;
+            export.stop().await;
+            if let Err(error) = served {
                 tracing::error!("knm-api ends: {}", causes::text(error.as_ref()));
                 return Ok(ExitCode::FAILURE);
             }

@@ -8,7 +8,6 @@ pub mod drains;
 pub mod flush;
 pub mod freezes;
 pub mod items;
-pub mod metrics;
 pub mod migrate;
 pub mod retention;
 pub mod sessions;

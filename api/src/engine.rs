@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clusters::Clusters;
-use crate::executor::{CONTACT_KEPT, Executor};
+use crate::executor::{CONTACT_KEPT, Executor, Failure};
+use crate::k8s;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::progress::writer::Writer;
-use crate::tasks::Service;
+use crate::tasks::{Action, Service};
 use crate::webhook::{Allowed, Deliverer};
 
 /// How long a stopping process waits for nodes in flight and for the last flush. Below the 25 s that
@@ -46,6 +47,7 @@ impl Engine {
         readiness: &Readiness,
         broken: CancellationToken,
     ) -> anyhow::Result<Self> {
+        metrics.announce(Action::NAMES, &Failure::ALL.map(Failure::as_str), &k8s::VERBS);
         let progress = Progress::default();
         let limits = config.executor.clone();
         let executor = Executor::new(

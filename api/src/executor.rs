@@ -17,9 +17,11 @@ use knm_shared::config;
 use knm_shared::ids::{LeaseToken, OwnerId, Seq, TaskId};
 use knm_shared::pg::Pool;
 use knm_shared::status::{Desired, ItemStatus, TaskStatus};
+use knm_shared::telemetry::current_request;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
 use crate::clusters::Clusters;
@@ -33,6 +35,7 @@ mod apply;
 mod backoff;
 mod claimer;
 mod drain;
+mod failure;
 mod item;
 mod past;
 mod runner;
@@ -42,6 +45,7 @@ mod turn;
 
 pub(crate) use claimer::CONTACT_KEPT;
 pub use claimer::Claimer;
+pub use failure::Failure;
 
 /// What a held task's runner listens to, and who it is held as.
 #[derive(Debug)]
@@ -162,6 +166,12 @@ impl Executor {
 
     /// Starts a runner for a task whose claim, sent at `sent`, is ours.
     fn start(&self, claimed: Claimed, items: Vec<Item>, sent: Moment) {
+        // None for what the claimer finds: only the replica that took the request knows it.
+        let request = current_request();
+        let (task, request_id) = (&claimed.task, request.as_deref());
+        // Not a part of the request: it outlives it.
+        let span = info_span!(parent: None, "task", %task, request_id);
+        span.follows_from(tracing::Span::current());
         let lease = Arc::new(Lease::claimed(sent));
         let (desired, steering) = watch::channel(claimed.desired);
         let slot = Slot::Held { token: claimed.token, lease: Arc::clone(&lease), desired };
@@ -171,10 +181,11 @@ impl Executor {
         drop(slots);
         let place = Place { executor: self.clone(), task: claimed.task, token: claimed.token };
         let runner = runner::Runner::new(self, claimed, lease, steering);
-        self.inner.runners.spawn(async move {
+        let work = async move {
             runner.run(items).await;
             drop(place);
-        });
+        };
+        self.inner.runners.spawn(work.instrument(span));
     }
 }
 

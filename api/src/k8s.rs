@@ -19,7 +19,7 @@ mod nodes;
 mod outcome;
 mod pods;
 
-pub use calls::Terms;
+pub use calls::{Terms, VERBS};
 pub use fence::Fenced;
 pub use gate::{Gate, Pass};
 pub use nodes::Nodes;

@@ -1,5 +1,6 @@
 //! What the task engine tells Prometheus. No task, node or user is ever a label.
 
+use knm_shared::status::{ItemStatus, TaskStatus};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -17,12 +18,15 @@ pub struct Metrics {
     /// `knm_api_webhooks_total{result}`: tries to tell somebody of a task's end: `delivered`, `failed` (to
     /// be repeated) and `given_up`.
     pub webhooks: IntCounterVec,
-    /// `knm_api_items_total{action,result}`: nodes that reached a final state.
+    /// `knm_api_items_total{action,result}`: nodes whose work has ended here.
     pub items: IntCounterVec,
+    /// `knm_api_item_failures_total{reason}`: those of them that failed.
+    item_failures: IntCounterVec,
     /// `knm_api_item_duration_seconds{action}`: from the start of a node to its end.
     pub item_duration: HistogramVec,
-    /// `knm_api_tasks_finished_total{status}`: tasks that this process ended.
-    pub tasks_finished: IntCounterVec,
+    /// `knm_api_tasks_finished_total{status,dry_run}`: tasks that this process ended. The guide alerts
+    /// when under 95 % are completed; dry runs and cancelled tasks do not count there.
+    tasks_finished: IntCounterVec,
     /// `knm_api_flush_seconds`: one flush of progress rows, from sending to the commit's answer.
     pub flush_seconds: Histogram,
     /// `knm_api_flush_items`: item changes in one flush.
@@ -54,6 +58,10 @@ const SECONDS: &[f64] = &[
     300.0,
 ];
 
+/// What a flush is repeated for.
+const FLUSH_RETRIES: [&str; 6] =
+    ["no_answer", "queue_full", "data", "lock_timeout", "locked", "session"];
+
 const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
 
 impl Metrics {
@@ -84,8 +92,14 @@ impl Metrics {
             items: vec(
                 r,
                 "knm_api_items_total",
-                "Nodes that reached a final state, by action and result",
+                "Nodes whose work has ended, by action and result",
                 &["action", "result"],
+            )?,
+            item_failures: vec(
+                r,
+                "knm_api_item_failures_total",
+                "Nodes whose work failed, by reason",
+                &["reason"],
             )?,
             item_duration: {
                 let opts = HistogramOpts::new(
@@ -99,8 +113,8 @@ impl Metrics {
             tasks_finished: vec(
                 r,
                 "knm_api_tasks_finished_total",
-                "Tasks that this process ended, by final status",
-                &["status"],
+                "Tasks that this process ended, by final status, dry runs apart",
+                &["status", "dry_run"],
             )?,
             flush_seconds: histogram(
                 r,
@@ -156,6 +170,45 @@ impl Metrics {
                 "Running tasks whose lease ran out more than a lease ago, database-wide",
             )?,
         })
+    }
+
+    /// Makes the series exist before their first event: the first increase of a counter that was not
+    /// there before is none to Prometheus.
+    pub fn announce(&self, actions: &[&str], failures: &[&str], verbs: &[&str]) {
+        for action in actions {
+            for result in [ItemStatus::Succeeded, ItemStatus::Failed, ItemStatus::Skipped] {
+                self.items.with_label_values(&[*action, result.as_str()]);
+            }
+            self.item_duration.with_label_values(&[*action]);
+        }
+        for failure in failures {
+            self.item_failures.with_label_values(&[*failure]);
+        }
+        for verb in verbs {
+            self.kube_requests.with_label_values(&[*verb, "200"]);
+        }
+        for status in [TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Cancelled] {
+            for dry_run in [false, true] {
+                self.tasks_finished(status, dry_run);
+            }
+        }
+        for reason in FLUSH_RETRIES {
+            self.flush_retries.with_label_values(&[reason]);
+        }
+        for result in ["delivered", "failed", "given_up"] {
+            self.webhooks.with_label_values(&[result]);
+        }
+    }
+
+    /// A node has failed.
+    pub fn item_failed(&self, reason: &str) {
+        self.item_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// The counter of tasks that ended so.
+    pub fn tasks_finished(&self, status: TaskStatus, dry_run: bool) -> IntCounter {
+        let dry_run = if dry_run { "true" } else { "false" };
+        self.tasks_finished.with_label_values(&[status.as_str(), dry_run])
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use knm_shared::admin::{self, Admin, Latch, Readiness};
 use knm_shared::config::{Database, Loaded, NotifyType, env};
-use knm_shared::pg::{App, Pool, PoolError};
+use knm_shared::pg::{App, Pool, PoolError, PoolGauges, register_connect_failures};
 use knm_shared::phrases;
-use prometheus::{IntGauge, Registry};
+use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -79,6 +79,7 @@ impl Relay {
         }
         let registry = Registry::new();
         admin::register_info(&registry, "relay", env!("CARGO_PKG_VERSION"), &loaded)?;
+        register_connect_failures(&registry, &[App::Relay, App::RelayListener])?;
         let readiness = Readiness::new();
         let started = readiness.latch("first start");
 
@@ -246,15 +247,10 @@ fn admin_port(
     hub: &HubHandle,
     db: &Db,
 ) -> anyhow::Result<Admin> {
-    // Open connections to PostgreSQL: the pool's, the heartbeats' and the listener's.
-    let connections =
-        IntGauge::new("knm_relay_pg_connections", "Open connections of the relay's pool")?;
-    registry.register(Box::new(connections.clone()))?;
+    let gauges = PoolGauges::register(registry, "knm_relay_db_pool")?;
     let (db, status, hub) = (db.clone(), status.clone(), hub.clone());
     Ok(Admin::new(registry.clone(), readiness.clone())
-        .before_scrape(move || {
-            connections.set(i64::try_from(db.pool().state().size).unwrap_or(i64::MAX));
-        })
+        .before_scrape(move || gauges.set(db.pool().state()))
         .with_state(move || {
             let mut document = status.document();
             let (mode, epoch) = hub.with(|hub| (hub.mode().clone(), hub.epoch().cloned()));

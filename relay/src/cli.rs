@@ -67,7 +67,8 @@ fn failed(message: &str) -> ExitCode {
 
 async fn serve(path: Option<&std::path::Path>) -> anyhow::Result<()> {
     let loaded = config::load(path)?;
-    knm_shared::telemetry::init(&loaded.config.log)?;
+    let version = env!("CARGO_PKG_VERSION");
+    let export = knm_shared::telemetry::start(&loaded.config, "knm-relay", version)?;
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -82,6 +83,7 @@ async fn serve(path: Option<&std::path::Path>) -> anyhow::Result<()> {
     });
     let result = app::run(loaded, shutdown).await;
     signals.abort();
+    export.stop().await;
     result
 }
 

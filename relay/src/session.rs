@@ -111,7 +111,7 @@ pub async fn run(
         Err(reason) => return connection.close(reason).await,
     };
     let registered = Registered { hub: connection.hub().clone(), id: welcome.id };
-    let span = tracing::debug_span!("session", conn = ?welcome.id, user = %owner.user);
+    let span = tracing::info_span!("session", conn = ?welcome.id, user = %owner.user);
     async {
         tracing::debug!("connected");
         let hello = crate::hub::encode(&greeting.hello(&welcome));

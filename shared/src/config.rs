@@ -77,6 +77,9 @@ pub struct Config {
     /// What is logged and how.
     #[serde(default)]
     pub log: Log,
+    /// Where spans go.
+    #[serde(default)]
+    pub tracing: Tracing,
 }
 
 /// `database:`
@@ -402,6 +405,23 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// `tracing:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tracing {
+    /// An OpenTelemetry collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; empty: spans
+    /// go nowhere.
+    pub otlp_endpoint: String,
+    /// How many of a hundred traces are sent.
+    pub sample_percent: u32,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { otlp_endpoint: String::new(), sample_percent: 100 }
     }
 }
 

@@ -8,12 +8,14 @@
 mod classify;
 mod connect;
 mod error;
+mod metrics;
 mod pool;
 mod reporter;
 mod tls;
 
 pub use connect::{App, Connection, Connector, Target};
 pub use error::{ConnectError, ConnectErrorKind};
+pub use metrics::{PoolGauges, register_connect_failures};
 pub use pool::{Client, Manager, Pool, PoolError, PoolState, Session, WAIT_TIMEOUT};
 pub use reporter::Reporter;
 

@@ -1,23 +1,28 @@
-//! How a process writes its log: `TIME LEVEL: message key=value …`, or one JSON object a line, on
-//! standard output, from where the kubelet takes both alike.
+//! What a process tells of itself while it runs: its log on standard output, from where the kubelet takes
+//! it, as `TIME LEVEL: message key=value …` or one JSON object a line; and, where a collector is
+//! configured, its spans.
 
-use std::fmt::{self, Write as _};
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::fmt::{FmtContext, FormattedFields, MakeWriter};
-use tracing_subscriber::registry::LookupSpan;
+use crate::config::{Config, Log, LogFormat};
 
-use crate::config::{Log, LogFormat};
+mod json;
+mod otlp;
+mod request;
+mod text;
+
+pub use otlp::Export;
+pub use request::{current_request, in_request};
 
 /// Libraries that explain themselves at length below `warn`. A filter that names them wins.
 const QUIET: &str = "hyper=warn,hyper_util=warn,h2=warn,tower=warn,tungstenite=warn,\
-                     tokio_tungstenite=warn,kube_client=info,kube_runtime=info,mio=warn";
+                     tokio_tungstenite=warn,kube_client=info,kube_runtime=info,mio=warn,opentelemetry=warn";
 
-/// Why logging cannot start. All of it is about `log.level`, or about being started twice.
+/// Why logging cannot start. Most of it is about `log.level`, or about being started twice.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TelemetryError {
     /// A single word that is no level.
@@ -31,6 +36,9 @@ pub enum TelemetryError {
     /// Logging is on already.
     #[error("logging has already been started")]
     Started,
+    /// `tracing.otlp_endpoint` is of no use.
+    #[error("spans cannot be exported: {0}")]
+    Export(String),
 }
 
 /// The filter that `log.level` stands for.
@@ -55,7 +63,26 @@ pub fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
 /// # Errors
 /// When `log.level` is no filter, or logging is on already.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
-    let subscriber = subscriber(log, std::io::stdout)?;
+    install(subscriber(log, std::io::stdout)?)
+}
+
+/// Starts logging, and the export of spans if a collector is configured, under this name. Needs to be
+/// called within a runtime.
+///
+/// # Errors
+/// See [`init`]; and when the exporter cannot be built.
+pub fn start(
+    config: &Config,
+    service: &'static str,
+    version: &'static str,
+) -> Result<Export, TelemetryError> {
+    let export = Export::new(&config.tracing, service, version)?;
+    let layers = export.layer().into_iter().chain([lines(&config.log, std::io::stdout)]);
+    install(assemble(&config.log, layers.collect())?)?;
+    Ok(export)
+}
+
+fn install(subscriber: Box<dyn Subscriber + Send + Sync>) -> Result<(), TelemetryError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Started)
 }
 
@@ -70,122 +97,27 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(&log.level)?)
-        .with_ansi(false)
-        .with_writer(writer);
-    Ok(match log.format {
-        LogFormat::Text => Box::new(builder.event_format(Text).fmt_fields(Fields).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_timer(Utc).finish()),
-    })
+    assemble(log, vec![lines(log, writer)])
 }
 
-/// RFC 3339, UTC, milliseconds.
-struct Utc;
+type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
-impl FormatTime for Utc {
-    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
-        write!(w, "{}", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
-    }
-}
-
-struct Text;
-
-impl<S, N> FormatEvent<S, N> for Text
+fn lines<W>(log: &Log, writer: W) -> Boxed
 where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        Utc.format_time(&mut writer)?;
-        write!(writer, " {}:", event.metadata().level())?;
-        let mut line = Line::default();
-        event.record(&mut line);
-        write!(writer, " {}{}", line.message, line.fields)?;
-        for span in context.event_scope().into_iter().flatten() {
-            let extensions = span.extensions();
-            if let Some(fields) = extensions.get::<FormattedFields<N>>() {
-                writer.write_str(fields)?;
-            }
-        }
-        writeln!(writer)
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
+    match log.format {
+        LogFormat::Text => lines.event_format(text::Text).fmt_fields(text::Fields).boxed(),
+        LogFormat::Json => lines.event_format(json::Json).fmt_fields(JsonFields::new()).boxed(),
     }
 }
 
-/// The fields of a span, each with a space before it.
-struct Fields;
-
-impl<'w> FormatFields<'w> for Fields {
-    fn format_fields<R: tracing_subscriber::field::RecordFields>(
-        &self,
-        mut writer: Writer<'w>,
-        fields: R,
-    ) -> fmt::Result {
-        let mut line = Line::default();
-        fields.record(&mut line);
-        writer.write_str(&line.fields)
-    }
-
-    fn add_fields(
-        &self,
-        current: &'w mut FormattedFields<Self>,
-        fields: &tracing::span::Record<'_>,
-    ) -> fmt::Result {
-        self.format_fields(current.as_writer(), fields)
-    }
-}
-
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: String,
-}
-
-impl Line {
-    fn add(&mut self, field: &Field, value: &str) {
-        // One event is one line, whatever a user or a server put into it.
-        if field.name() == "message" {
-            self.message = escape_controls(value);
-            return;
-        }
-        let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=';
-        let bare = !value.is_empty() && value.chars().all(plain);
-        let result = match bare {
-            true => write!(self.fields, " {}={value}", field.name()),
-            false => write!(self.fields, " {}={value:?}", field.name()),
-        };
-        result.expect("writing to a String cannot fail");
-    }
-}
-
-fn escape_controls(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            c if c.is_control() => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value);
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.add(field, &value.to_string());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, &format!("{value:?}"));
-    }
+fn assemble(
+    log: &Log,
+    layers: Vec<Boxed>,
+) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError> {
+    Ok(Box::new(Registry::default().with(layers).with(filter(&log.level)?)))
 }
 
 #[cfg(test)]
@@ -239,11 +171,30 @@ mod tests {
     #[test]
     fn json_is_one_object_a_line() {
         let log = Log { format: LogFormat::Json, ..Log::default() };
-        let out = logged(&log, || tracing::warn!(port = 1, "hello"));
-        let value: serde_json::Value = serde_json::from_str(&out).expect("an object");
-        assert_eq!((&value["level"], &value["message"]), (&"WARN".into(), &"hello".into()));
-        assert_eq!(value["port"], 1);
-        assert!(value["timestamp"].as_str().is_some_and(|t| t.ends_with('Z')), "{value}");
+        let out = logged(&log, || {
+            let span =
+                tracing::info_span!("http", request_id = "r-1", user = tracing::field::Empty);
+            span.record("user", "admin");
+            let _outer = span.enter();
+            let _inner = tracing::info_span!("task", task = "t-1", port = 2).entered();
+            tracing::warn!(port = 1, up = true, error = %"a\nb", level = "mine", "hello \"you\"");
+            tracing::info!("bare");
+        });
+        let lines: Vec<serde_json::Value> =
+            out.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+        assert_eq!(lines.len(), 2);
+        let mut first = lines[0].clone();
+        let time = first["timestamp"].take();
+        assert!(time.as_str().is_some_and(|t| t.ends_with('Z') && t.len() == 24), "{time}");
+        // The event's own field wins over the span's, and none over what every line has.
+        let expected = serde_json::json!({
+            "timestamp": null, "level": "WARN", "target": "knm_shared::telemetry::tests",
+            "message": "hello \"you\"", "port": 1, "up": true, "error": "a\nb",
+            "request_id": "r-1", "user": "admin", "task": "t-1",
+        });
+        assert_eq!(first, expected);
+        assert_eq!((&lines[1]["message"], &lines[1]["port"]), (&"bare".into(), &2.into()));
+        assert!(out.starts_with("{\"timestamp\":"), "{out}");
     }
 
     #[test]

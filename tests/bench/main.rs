@@ -15,6 +15,7 @@ mod relay_slow;
 mod relay_stopped;
 mod relay_storm;
 mod rig;
+mod series;
 
 /// Benchmarks of kube-node-manager. Each prints its settings and its figures, and ends with 1 when a
 /// figure to reach is not reached (not with --quick: that only shows that the benchmark works).
@@ -31,7 +32,7 @@ struct Args {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Bench {
-    /// Memory of an idle relay, and of each idle socket
+    /// Memory of an idle relay, and of each idle socket; what a scrape costs then
     RelayIdle {
         /// Sockets
         #[arg(long, default_value_t = 10_000)]
@@ -85,6 +86,12 @@ enum Bench {
         #[arg(long, default_value_t = 200)]
         rate: u32,
     },
+    /// How many series a mixed run leaves for Prometheus
+    Series {
+        /// How long
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// All of the relay's
     Relay,
 }
@@ -124,6 +131,7 @@ async fn play(bench: &Bench, quick: bool) -> anyhow::Result<Verdict> {
             relay_storm::run(few(clients, 100), few(rounds, 1)).await
         }
         Bench::RelayStopped { seconds, rate } => relay_stopped::run(short(seconds, 3), rate).await,
+        Bench::Series { seconds } => series::run(short(seconds, 5)).await,
         Bench::Relay => unreachable!("taken apart before"),
     }
 }

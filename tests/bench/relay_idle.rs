@@ -1,7 +1,9 @@
-//! Memory: the relay alone, with idle sockets, and with a quiet task followed on each of them.
+//! Memory: the relay alone, with idle sockets, and with a quiet task followed on each of them. And what
+//! a scrape costs when they are many.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use knm_tests::stage::Stage;
 use knm_tests::ws::Connection;
 use knm_tests::ws::frame::ClientFrame;
@@ -9,11 +11,15 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::Verdict;
-use crate::rig::{PATIENCE, resident, stage};
+use crate::rig::{PATIENCE, median, resident, stage};
 
 /// Figures to reach, in KiB.
 const RELAY: u64 = 15 * 1024;
 const SOCKET: f64 = 20.0;
+/// Figure to reach, in milliseconds.
+const SCRAPE: f64 = 10.0;
+/// Of which the median counts.
+const SCRAPES: usize = 51;
 /// Connecting at a time.
 const AT_ONCE: usize = 200;
 
@@ -52,12 +58,25 @@ pub(crate) async fn run(sockets: usize) -> anyhow::Result<Verdict> {
         "  each following a quiet task     {following:>8} KiB: {:.1} KiB each",
         each(following)
     );
-    let reached = alone <= RELAY && each(full) <= SOCKET;
+    let scrape = scrape(&stage).await?;
+    println!("  a scrape                        {scrape:>8.1} ms (to reach: {SCRAPE})");
+    let reached = alone <= RELAY && each(full) <= SOCKET && scrape <= SCRAPE;
     drop(clients);
     until_connected(&stage, 0).await?;
     println!("  after all have left             {:>8} KiB", resident(stage.relay(0))?);
     stage.stop().await?;
     Ok(Verdict::of(reached))
+}
+
+/// From request to answer, in milliseconds: the median.
+async fn scrape(stage: &Stage) -> anyhow::Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..SCRAPES {
+        let begun = Instant::now();
+        ensure!(stage.relay(0).admin("/metrics").await?.status.is_success(), "no scrape");
+        times.push(begun.elapsed().as_secs_f64() * 1_000.0);
+    }
+    Ok(median(times))
 }
 
 async fn until_connected(stage: &Stage, wanted: usize) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@
 //! | [`invariants`] | what must hold on every frame, and at the end |
 //! | [`scenario`] | all of it together: the world that an integration test plays in |
 //! | [`by_hand`], [`stage`] | tasks whose every commit the test decides on, and relays alone to show them |
+//! | [`prometheus`] | a real Prometheus, the rules and panels that are shipped |
 //! | [`pooler`] | PgBouncer in transaction mode |
 //! | [`chaos`] | random faults against all of it |
 //! | [`demo`] | the same, for a person to look at |
@@ -29,6 +30,7 @@ pub mod pooler;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod scenario;
 pub mod scratch;

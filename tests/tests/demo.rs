@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use knm_tests::api::Api;
 use knm_tests::process::{Log, Process, Spec};
 use knm_tests::scratch;
 use rustix::process::Signal;
@@ -69,6 +70,37 @@ async fn it_says_what_is_where_and_stops_when_told_to() -> anyhow::Result<()> {
         assert!(status.success(), "{}", text(&demo));
         assert_eq!(left_in(&temp)?, Vec::<String>::new());
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_prometheus_it_says_where_and_scrapes_every_container() -> anyhow::Result<()> {
+    if !knm_tests::prometheus::installed() {
+        println!("SKIPPED: there is no prometheus (Debian: prometheus); nothing has been scraped");
+        return Ok(());
+    }
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards/rules");
+    let rules = rules.display().to_string();
+    let (demo, temp) = demo(&["--nodes", "3", "--prometheus", "--rules", &rules])?;
+    let line = demo.log().wait_for("Prometheus   http://", SOON).await?;
+    let (_, url) = line.split_once("Prometheus   ").context("an address")?;
+    let prometheus = Api::new(url.trim_end_matches("/alerts"));
+    let up = async {
+        loop {
+            let data = prometheus.get("/api/v1/query?query=sum(up)").await?.ok()?;
+            if data["data"]["result"][0]["value"][1] == "4" {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(SOON, up).await.context("not all containers are scraped")??;
+    let rules = prometheus.get("/api/v1/rules?type=alert").await?.ok()?;
+    assert!(rules.to_string().contains("KnmListenerDown"), "{rules}");
+    demo.signal(Signal::TERM)?;
+    let status = demo.wait(SOON).await?;
+    assert!(status.success(), "{}", text(&demo));
+    assert_eq!(left_in(&temp)?, Vec::<String>::new());
     Ok(())
 }
 

@@ -14,10 +14,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
-use knm_shared::status::ItemStatus;
 use serde_json::Value;
 
 use super::backoff::{Tries, Trouble};
+use super::failure::Failure;
 use super::item::{Ended, Stop, Verdict, Work};
 use crate::lease::Moment;
 use crate::tasks::{Action, Change, Plan};
@@ -96,11 +96,10 @@ impl Work<'_> {
         match self.plan(&node) {
             Plan::Change(change) => self.write(&change, &node, tries).await,
             _ if look == Look::Memory => Ok(Step::AskCluster),
-            Plan::Superseded(why) => {
-                let ended = Ended { status: ItemStatus::Skipped, message: Some(why) };
-                Ok(Step::Done(Applied::Ended(ended)))
+            Plan::Superseded(why) => Ok(Step::Done(Applied::Ended(Ended::skipped(why)))),
+            Plan::Refused(why) => {
+                Ok(Step::Done(Applied::Ended(Ended::failed(Failure::Unfit, why))))
             }
-            Plan::Refused(why) => Ok(Step::Done(Applied::Ended(Ended::failed(why)))),
             Plan::Unchanged => {
                 // As wanted, at the version that our write would have changed: by somebody else.
                 self.note_after(&node);
@@ -210,7 +209,7 @@ impl Work<'_> {
 /// The node that was meant is gone.
 pub(super) fn recreated() -> Ended {
     let message = "the node was deleted and created again since the task was submitted";
-    Ended { status: ItemStatus::Skipped, message: Some(message.into()) }
+    Ended::skipped(message)
 }
 
 impl From<Verdict> for Step {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::failure::Failure;
+
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -117,6 +119,14 @@ impl Trouble {
     pub(super) fn why(&self) -> &str {
         match self {
             Self::Changed(why) | Self::Busy { why, .. } => why,
+        }
+    }
+
+    /// What a node fails of when it is not tried again.
+    pub(super) const fn failure(&self) -> Failure {
+        match self {
+            Self::Changed(_) => Failure::Conflict,
+            Self::Busy { .. } => Failure::Unavailable,
         }
     }
 }

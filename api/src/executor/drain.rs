@@ -21,10 +21,10 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use knm_shared::status::ItemStatus;
 use serde_json::{Map, Value};
 
 use super::apply::{Applied, recreated};
+use super::failure::Failure;
 use super::item::{Ended, Job, Stop, Verdict, Work};
 use crate::db::drains::Turn;
 use crate::k8s::{CallError, DryRun, Leaving, Terms};
@@ -89,7 +89,7 @@ impl Work<'_> {
             return Ok(Some(recreated()));
         }
         match self.sort(params).await? {
-            Ok(sorted) => Ok(sorted.refusals().map(Ended::failed)),
+            Ok(sorted) => Ok(sorted.refusals().map(|why| Ended::failed(Failure::Pods, why))),
             Err(ended) => Ok(Some(ended)),
         }
     }
@@ -121,9 +121,9 @@ impl Work<'_> {
                     self.make_durable(Some((Value::Object(Map::new()), None))).await?;
                 }
             }
-            Applied::Ended(Ended { status: ItemStatus::Failed, message }) => {
+            Applied::Ended(Ended { message, failure: Some(failure), .. }) => {
                 let why = message.unwrap_or_default();
-                return Ok(Ended::failed(format!("cannot be cordoned: {why}")));
+                return Ok(Ended::failed(failure, format!("cannot be cordoned: {why}")));
             }
             Applied::Ended(ended) => return Ok(ended),
         }
@@ -133,7 +133,7 @@ impl Work<'_> {
             Err(ended) => return Ok(ended),
         };
         if let Some(why) = sorted.refusals() {
-            return Ok(Ended::failed(why));
+            return Ok(Ended::failed(Failure::Pods, why));
         }
         self.evict(params, &sorted).await
     }

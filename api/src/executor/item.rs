@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Tries, Trouble};
+use super::failure::Failure;
 use super::past::Past;
 use super::turn::Turns;
 use crate::clusters::NodeCache;
@@ -76,15 +77,21 @@ pub(super) enum Outcome {
 pub(super) struct Ended {
     pub(super) status: ItemStatus,
     pub(super) message: Option<String>,
+    /// Why, if it failed.
+    pub(super) failure: Option<Failure>,
 }
 
 impl Ended {
-    pub(super) fn failed(why: impl Into<String>) -> Self {
-        Self { status: ItemStatus::Failed, message: Some(why.into()) }
+    pub(super) fn failed(failure: Failure, why: impl Into<String>) -> Self {
+        Self { status: ItemStatus::Failed, message: Some(why.into()), failure: Some(failure) }
+    }
+
+    pub(super) fn skipped(why: impl Into<String>) -> Self {
+        Self { status: ItemStatus::Skipped, message: Some(why.into()), failure: None }
     }
 
     pub(super) fn succeeded(message: Option<String>) -> Self {
-        Self { status: ItemStatus::Succeeded, message }
+        Self { status: ItemStatus::Succeeded, message, failure: None }
     }
 }
 
@@ -174,7 +181,10 @@ impl Job {
                 work.end(ended);
                 Outcome::Ended(status)
             }
-            Err(Stop::Unstorable) => Outcome::Ended(ItemStatus::Failed),
+            Err(Stop::Unstorable) => {
+                self.metrics.item_failed(Failure::Unstorable.as_str());
+                Outcome::Ended(ItemStatus::Failed)
+            }
             Err(Stop::Lost) => Outcome::Lost,
             Err(Stop::Halt { doubt }) => {
                 work.back_to_pending();
@@ -241,7 +251,8 @@ impl Work<'_> {
         self.tried = self.tried.max(tries.count());
         let Some(pause) = tries.next(trouble) else {
             let (n, why) = (tries.count(), trouble.why());
-            return Ok(Some(Ended::failed(format!("given up after {n} tries: {why}"))));
+            let why = format!("given up after {n} tries: {why}");
+            return Ok(Some(Ended::failed(trouble.failure(), why)));
         };
         if !pause.is_zero() {
             let (n, seconds, why) = (tries.count() + 1, pause.as_secs_f64(), trouble.why());
@@ -290,9 +301,11 @@ impl Work<'_> {
             }
             CallError::Conflict(why) => Verdict::Again(Trouble::Changed(why)),
             CallError::NotFound(why) | CallError::NamespaceTerminating(why) => {
-                Verdict::End(Ended::failed(why))
+                Verdict::End(Ended::failed(Failure::NotFound, why))
             }
-            CallError::Refused(refusal) => Verdict::End(Ended::failed(refusal.message)),
+            CallError::Refused(refusal) => {
+                Verdict::End(Ended::failed(Failure::Refused, refusal.message))
+            }
             CallError::Busy { message: why, retry_after: asked, .. }
             | CallError::Budget { message: why, retry_after: asked, .. } => {
                 Verdict::Again(Trouble::Busy { why, asked })
@@ -365,7 +378,7 @@ impl Work<'_> {
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);
     }
 
-    fn end(&mut self, Ended { status, message }: Ended) {
+    fn end(&mut self, Ended { status, message, failure }: Ended) {
         let update = ItemUpdate {
             status: Some(status),
             message,
@@ -378,6 +391,9 @@ impl Work<'_> {
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);
         let action = self.job.action.name();
         self.job.metrics.items.with_label_values(&[action, status.as_str()]).inc();
+        if let Some(failure) = failure {
+            self.job.metrics.item_failed(failure.as_str());
+        }
         let seconds = self.started.elapsed().as_secs_f64();
         self.job.metrics.item_duration.with_label_values(&[action]).observe(seconds);
     }

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, error, info, info_span, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use super::Executor;
 use super::item::{Job, Outcome};
@@ -113,12 +113,7 @@ impl Runner {
         Self { executor: executor.clone(), claimed, lease, desired }
     }
 
-    pub(super) async fn run(self, items: Vec<Item>) {
-        let span = info_span!("task", id = %self.claimed.task);
-        self.work(items).instrument(span).await;
-    }
-
-    async fn work(mut self, items: Vec<Item>) {
+    pub(super) async fn run(mut self, items: Vec<Item>) {
         let inner = Arc::clone(&self.executor.inner);
         let (task, attempt) = (self.claimed.task, self.claimed.attempt);
         let claim = Claim {
@@ -347,6 +342,11 @@ impl Runner {
         self.end(End::Finished { status: TaskStatus::Failed, error: Some(why) }).await;
     }
 
+    /// Also of a task whose options this release cannot read.
+    fn is_dry_run(&self) -> bool {
+        self.claimed.options.get("dry_run").and_then(serde_json::Value::as_bool).unwrap_or(false)
+    }
+
     async fn end(self, end: End) {
         let inner = &self.executor.inner;
         let word = match &end {
@@ -357,7 +357,7 @@ impl Runner {
         match inner.progress.end(self.claimed.task, end.clone()).durable().await {
             Ok(()) => {
                 if let End::Finished { status, .. } = end {
-                    inner.metrics.tasks_finished.with_label_values(&[status.as_str()]).inc();
+                    inner.metrics.tasks_finished(status, self.is_dry_run()).inc();
                 }
                 info!(status = word, "task ends here");
             }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderName, HeaderValue, Request};
+use knm_shared::telemetry::in_request;
 use tower::{Service, ServiceBuilder};
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
@@ -44,11 +45,12 @@ pub fn service<S: Gate>(
         .service_fn(move |request| {
             let (router, state, metrics) = (router.clone(), state.clone(), metrics.clone());
             let started = Instant::now();
-            async move {
+            let id = RequestId::of(&request).to_string();
+            in_request(id, async move {
                 let response = router.dispatch(state, request).await;
                 metrics.observe(&response, started.elapsed());
                 Ok::<_, Infallible>(response)
-            }
+            })
         })
 }
 

@@ -19,6 +19,9 @@ use crate::metrics::Metrics;
 /// How long reading an answer's body may take beyond its head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a call is named after in the metrics.
+pub const VERBS: [&str; 4] = ["get", "list", "create", "patch"];
+
 /// Under which terms a call is made.
 #[derive(Debug, Clone)]
 pub enum Terms {

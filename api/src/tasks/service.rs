@@ -143,6 +143,8 @@ impl Service {
         let owner = admitted.as_ref().map(Reservation::owner);
         match insert(&mut client, &task, owner).await {
             Ok(Inserted::New(stored)) => {
+                // The one line that has both: the request's id and the task's.
+                tracing::info!(task = %task.id, action = task.action, "task submitted");
                 if let Some(reservation) = admitted.filter(|_| stored.held) {
                     reservation.confirm(&task);
                 }

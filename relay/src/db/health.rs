@@ -53,4 +53,19 @@ impl Db {
         let result = timely(client.query_typed_one(SQL, &[])).await;
         Ok(settle(client, result)?.try_get(0)?)
     }
+
+    /// Who is connected to the database: how many by the first word of their `application_name`.
+    /// Every role may ask that, of everybody's sessions.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn connections(&self) -> Result<Vec<(String, i64)>, DbError> {
+        const SQL: &str = "SELECT split_part(coalesce(application_name, ''), ' ', 1), count(*) \
+                           FROM pg_stat_activity WHERE datname = current_database() GROUP BY 1";
+        let client = self.client().await?;
+        let result = timely(client.query_typed(SQL, &[])).await;
+        let rows = settle(client, result)?;
+        let read = |row: &Row| Ok::<_, DbError>((row.try_get(0)?, row.try_get(1)?));
+        rows.iter().map(read).collect()
+    }
 }

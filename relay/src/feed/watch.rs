@@ -5,22 +5,22 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Feed;
+use crate::db::DbError;
 
 /// How often the backlog is looked at: it comes and goes.
 const BACKLOG: Duration = Duration::from_secs(1);
 /// How often the server is asked; its queue holds 8 GB and fills slowly.
-const QUEUE_EVERY: u32 = 15;
+const SERVER_EVERY: u32 = 15;
 
 pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
     let mut round = 0u32;
     loop {
         feed.hub.with(|hub| hub.measure());
-        if round.is_multiple_of(QUEUE_EVERY) {
+        if round.is_multiple_of(SERVER_EVERY) {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                usage = feed.db.queue_usage() => match usage {
-                    Ok(usage) => feed.metrics.queue_usage.set(usage),
-                    Err(error) => tracing::debug!(%error, "notification queue not looked at"),
+                looked = server(&feed) => if let Err(error) = looked {
+                    tracing::debug!(%error, "the server is not looked at");
                 },
             }
         }
@@ -30,4 +30,10 @@ pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
             () = tokio::time::sleep(BACKLOG) => {}
         }
     }
+}
+
+async fn server(feed: &Feed) -> Result<(), DbError> {
+    feed.metrics.queue_usage.set(feed.db.queue_usage().await?);
+    feed.metrics.show_connections(&feed.db.connections().await?);
+    Ok(())
 }

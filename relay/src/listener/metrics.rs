@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use knm_shared::pg::ConnectErrorKind;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
+use super::wire::Lost;
 use crate::metrics::LATENCY_BUCKETS;
 use crate::status::ListenerState;
 
@@ -81,6 +83,11 @@ impl ListenerMetrics {
                 "From the writing statement to the receipt of its notification",
             )?,
         };
+        // The first increase of a counter that was not there before is none to Prometheus.
+        let kinds = ConnectErrorKind::ALL.iter().map(|kind| kind.as_str());
+        for reason in kinds.chain(Lost::REASONS) {
+            metrics.connect_failures.with_label_values(&[reason]);
+        }
         registry.register(Box::new(notifications))?;
         registry.register(Box::new(metrics.state.clone()))?;
         registry.register(Box::new(metrics.connect_failures.clone()))?;

@@ -44,6 +44,9 @@ pub(super) enum Lost {
 }
 
 impl Lost {
+    /// Every value of the metric label `reason`.
+    pub(super) const REASONS: [&'static str; 4] = ["lost", "refused_listen", "silent", "heartbeat"];
+
     /// The value of the metric label `reason`.
     pub(super) const fn as_str(&self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use super::env::{self, Lookup};
 use super::error::{ConfigError, Place};
 use super::tree::Node;
 use super::{Api, Auth, Config, Database, Executor, Kubernetes, LEASE, LEASE_MARGIN};
-use super::{MIN_OPEN_CONNS, Progress, Relay, SslMode, Webhook};
+use super::{MIN_OPEN_CONNS, Progress, Relay, SslMode, Tracing, Webhook};
 use crate::telemetry;
 
 /// Collects faults. A key that is at fault already is not reported again.
@@ -47,6 +47,18 @@ impl<'a> Validation<'a> {
         if let Err(error) = telemetry::filter(&config.log.level) {
             self.fault("log.level", error.to_string());
         }
+        self.tracing(&config.tracing);
+    }
+
+    fn tracing(&mut self, tracing: &Tracing) {
+        let endpoint = &tracing.otlp_endpoint;
+        let plain = |uri: &http::Uri| uri.scheme_str() == Some("http") && uri.host().is_some();
+        self.require(
+            endpoint.is_empty() || endpoint.parse::<http::Uri>().is_ok_and(|uri| plain(&uri)),
+            "tracing.otlp_endpoint",
+            "must be a URL like \"http://127.0.0.1:4318\"; for TLS, put a collector in between",
+        );
+        self.range("tracing.sample_percent", tracing.sample_percent, 0, 100);
     }
 
     fn at_fault(&self, key: &str) -> bool {

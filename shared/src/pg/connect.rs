@@ -9,7 +9,7 @@ use tokio_postgres::config::{SslMode as WireSslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config};
 
 use super::error::{ConnectError, ConnectErrorKind, Endpoint};
-use super::{CONNECT_TIMEOUT, tls};
+use super::{CONNECT_TIMEOUT, metrics, tls};
 use crate::config::{Database, env};
 
 /// The half of a connection that must be polled: it carries the socket and the notifications.
@@ -36,6 +36,16 @@ pub enum App {
 }
 
 impl App {
+    /// Everything.
+    pub const ALL: [Self; 6] = [
+        Self::Api,
+        Self::ApiWriter,
+        Self::ApiLeases,
+        Self::Relay,
+        Self::RelayListener,
+        Self::Check,
+    ];
+
     /// The first word of `application_name`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -73,6 +83,7 @@ const MAX_APPLICATION_NAME: usize = 63;
 /// Opens connections of one kind. Cheap to clone.
 #[derive(Clone)]
 pub struct Connector {
+    app: App,
     base: Config,
     tls: MakeTlsConnector,
     hosts: Vec<String>,
@@ -131,7 +142,7 @@ impl Connector {
             base.password(db.password.expose());
         }
         let hosts = host.split(',').map(|h| h.trim().to_owned()).collect();
-        Ok(Self { base, tls, hosts, endpoint, timeout: CONNECT_TIMEOUT })
+        Ok(Self { app, base, tls, hosts, endpoint, timeout: CONNECT_TIMEOUT })
     }
 
     /// The same with another limit than [`CONNECT_TIMEOUT`].
@@ -187,7 +198,9 @@ impl Connector {
                 }
             }
         }
-        Err(worst.expect("a list that was split has at least one entry"))
+        let error = worst.expect("a list that was split has at least one entry");
+        metrics::connect_failed(self.app, error.kind);
+        Err(error)
     }
 
     async fn connect_host(

@@ -38,6 +38,19 @@ pub struct Options {
     #[arg(long, value_name = "FOLDER")]
     pub web_dir: Option<PathBuf>,
 
+    /// A Prometheus beside it, which scrapes the pods and evaluates the rules (Debian: prometheus)
+    #[arg(long, conflicts_with = "smoke")]
+    pub prometheus: bool,
+
+    /// The rules that it evaluates
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = "dashboards/rules",
+        requires = "prometheus"
+    )]
+    pub rules: PathBuf,
+
     /// Run the main job once, check it, and end: a label task at one pod, watched through the other
     #[arg(long)]
     pub smoke: bool,
@@ -71,6 +84,7 @@ mod tests {
             &["--context", "x"],
             &["--kubeconfig", "k", "--nodes", "5"],
             &["--nodes", "-1"],
+            &["--smoke", "--prometheus"],
         ] {
             let arguments = std::iter::once("demo").chain(bad.iter().copied());
             assert!(Options::try_parse_from(arguments).is_err(), "{bad:?}");

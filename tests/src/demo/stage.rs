@@ -15,6 +15,7 @@ use crate::kube_sim::{KubeSim, SimOptions};
 use crate::pod::{Pod, PodOptions};
 use crate::postgres::{Cluster, ClusterOptions, Database, Server, Shutdown};
 use crate::process::Ending;
+use crate::prometheus::{Prometheus, PrometheusOptions, Rules, Target};
 use crate::scratch;
 
 /// Before a container is started again.
@@ -22,6 +23,8 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// More restarts than this within [`RESTART_WINDOW`], and something is wrong with the demo itself.
 const MAX_RESTARTS: usize = 10;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// Of Prometheus, where there is one.
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The demo's user.
 pub(super) const USER: &str = "admin";
@@ -41,6 +44,8 @@ pub(super) enum Kubernetes {
 
 /// A running installation. Fields are dropped in order: pods before what they stand on.
 pub(super) struct Stage {
+    /// Scrapes the pods, with `--prometheus`.
+    pub(super) prometheus: Option<Prometheus>,
     pub(super) pods: Vec<Pod>,
     pub(super) kubernetes: Kubernetes,
     pub(super) database: Database,
@@ -83,13 +88,34 @@ impl Stage {
         let random = || format!("{:024x}", rand::random::<u128>() >> 32);
         let password = options.admin_password.clone().unwrap_or_else(random);
         let has_ui = options.web_dir.is_some();
-        let mut stage = Self { pods: Vec::new(), kubernetes, database, cluster, password, has_ui };
+        let mut stage = Self {
+            prometheus: None,
+            pods: Vec::new(),
+            kubernetes,
+            database,
+            cluster,
+            password,
+            has_ui,
+        };
         for letter in ('a'..).take(options.pods.into()) {
             let name = format!("pod-{letter}");
             let work = stage.add_pod(&name, options.web_dir.as_deref());
             step(&format!("Starting {name}: migrate, relay, api"), work).await?;
         }
+        if options.prometheus {
+            let work = stage.observe(&options.rules);
+            stage.prometheus = Some(step("Starting Prometheus", work).await?);
+        }
         Ok(stage)
+    }
+
+    async fn observe(&self, rules: &Path) -> anyhow::Result<Prometheus> {
+        let options = PrometheusOptions {
+            targets: self.pods.iter().flat_map(Target::of).collect(),
+            rules: Rules::read(rules)?.write()?,
+            interval: SCRAPE_INTERVAL,
+        };
+        Prometheus::start(&options).await
     }
 
     async fn add_pod(&mut self, name: &str, web_dir: Option<&Path>) -> anyhow::Result<()> {
@@ -175,6 +201,9 @@ impl Stage {
 
     /// Stops the pods (api before relay), then what they stood on.
     pub(super) async fn strike(mut self) -> anyhow::Result<()> {
+        if let Some(prometheus) = self.prometheus.take() {
+            prometheus.stop().await?;
+        }
         let stopped = join_all(self.pods.iter_mut().map(Pod::stop)).await;
         self.pods.clear();
         if let Kubernetes::Simulated(sim) = &self.kubernetes {

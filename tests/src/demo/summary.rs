@@ -27,6 +27,9 @@ pub(super) fn of(stage: &Stage) -> String {
     line(format!("  password     {}", stage.password));
     line(format!("  PostgreSQL   psql {}", psql(stage)));
     line(format!("  Kubernetes   {}", kubectl(&stage.kubernetes)));
+    if let Some(prometheus) = &stage.prometheus {
+        line(format!("  Prometheus   http://{}/alerts", prometheus.address()));
+    }
     if let Ok(root) = scratch::root() {
         let fate = if scratch::keep() { "kept" } else { "removed at the end" };
         line(format!("  folder       {} ({fate})", root.display()));

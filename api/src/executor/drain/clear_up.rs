@@ -1,6 +1,5 @@
 //! After a drain that did not end well: how the node is left, and said to be.
 
-use knm_shared::status::ItemStatus;
 use serde_json::Value;
 
 use crate::executor::item::{Ended, Stop, Verdict, Work};
@@ -12,13 +11,13 @@ impl Work<'_> {
     /// Takes the cordon back where that is asked for, and says how the node was left.
     pub(super) async fn clear_up(&mut self, ended: Result<Ended, Stop>) -> Result<Ended, Stop> {
         match ended {
-            Ok(Ended { status: ItemStatus::Failed, message }) => {
+            Ok(Ended { message, failure: Some(failure), .. }) => {
                 let mut message = message.unwrap_or_default();
                 if let Some(note) = self.uncordon_if_asked().await? {
                     message.push_str("; ");
                     message.push_str(&note);
                 }
-                Ok(Ended::failed(message))
+                Ok(Ended::failed(failure, message))
             }
             Err(Stop::Halt { doubt }) if self.job.is_cancelled() && self.past.may_be_written() => {
                 let note = self.uncordon_if_asked().await?;

@@ -15,6 +15,7 @@ use super::evictions::Evictions;
 use super::sort::Sorted;
 use super::{ask, leaving, list, uid};
 use crate::executor::backoff::Tries;
+use crate::executor::failure::Failure;
 use crate::executor::item::{Ended, Job, Stop, Verdict, Work};
 use crate::k8s::{CallError, DryRun, Leaving, Terms};
 use crate::tasks::DrainParams;
@@ -124,7 +125,8 @@ impl Emptying<'_> {
             format!(" (waiting for budget {})", budgets.join(", "))
         };
         let seconds = self.params.timeout_seconds;
-        Ended::failed(format!("timed out after {seconds} s; {n} pods remain{blocked}: {names}"))
+        let why = format!("timed out after {seconds} s; {n} pods remain{blocked}: {names}");
+        Ended::failed(Failure::Timeout, why)
     }
 }
 
@@ -226,7 +228,7 @@ impl Work<'_> {
         event: Event,
         emptying: &mut Emptying<'_>,
     ) -> Result<Option<Result<Ended, Stop>>, Stop> {
-        let failed = |why: String| Ok(Some(Ok(Ended::failed(why))));
+        let failed = |failure, why: String| Ok(Some(Ok(Ended::failed(failure, why))));
         match event {
             Event::Answered { uid, answer, cost } => {
                 emptying.asking -= 1;
@@ -237,7 +239,10 @@ impl Work<'_> {
                 }
                 let now = Instant::now();
                 match emptying.evictions.answered(&uid, answer, cost, now) {
-                    Some(why) => failed(format!("{why}; {}", emptying.evictions.summary())),
+                    Some(why) => {
+                        let why = format!("{why}; {}", emptying.evictions.summary());
+                        failed(Failure::Eviction, why)
+                    }
                     None => Ok(None),
                 }
             }
@@ -251,7 +256,7 @@ impl Work<'_> {
                 }
                 let refused = self.take_up_late(&pods, emptying).await?;
                 emptying.listing.arrived(emptying.evictions.gone() > gone, self.tries());
-                refused.map_or(Ok(None), failed)
+                refused.map_or(Ok(None), |why| failed(Failure::Pods, why))
             }
             Event::Listed { pods: Err(error), .. } => {
                 emptying.listing.is_under_way = false;
@@ -264,7 +269,9 @@ impl Work<'_> {
                             Ok(None)
                         }
                         None => {
-                            failed(format!("the node's pods cannot be listed: {}", trouble.why()))
+                            let why = trouble.why();
+                            let why = format!("the node's pods cannot be listed: {why}");
+                            failed(trouble.failure(), why)
                         }
                     },
                 }

@@ -2,6 +2,7 @@
 
 use super::{ask, leaving};
 use crate::executor::apply::Applied;
+use crate::executor::failure::Failure;
 use crate::executor::item::{Ended, Stop, Verdict, Work};
 use crate::k8s::{CallError, DryRun};
 use crate::tasks::DrainParams;
@@ -34,10 +35,11 @@ impl Work<'_> {
                             .push(format!("{} for budget {namespace}/{budget}", full_name(pod)));
                     }
                     Err(error) => match self.verdict(error).await? {
-                        Verdict::End(Ended { message, .. }) => {
+                        Verdict::End(Ended { message, failure, .. }) => {
                             let why = message.unwrap_or_default();
                             let why = format!("dry run: cannot evict {}: {why}", full_name(pod));
-                            return Ok(Ended::failed(why));
+                            let failure = failure.unwrap_or(Failure::Eviction);
+                            return Ok(Ended::failed(failure, why));
                         }
                         Verdict::Again(trouble) => match self.pause(&mut tries, &trouble).await? {
                             Some(ended) => return Ok(ended),

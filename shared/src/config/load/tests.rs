@@ -251,6 +251,23 @@ fn loopback_in_a_pod_is_questioned() {
 }
 
 #[test]
+fn a_collector_is_a_plain_http_address_and_a_share_is_of_a_hundred() {
+    let tracing = |endpoint: &str, percent: u32| {
+        let text = format!("otlp_endpoint: \"{endpoint}\"\n  sample_percent: {percent}");
+        Setup::new(&format!("{MINIMAL}tracing:\n  {text}\n"))
+    };
+    assert_eq!(Setup::new(MINIMAL).loaded().config.tracing.otlp_endpoint, "", "off by default");
+    for good in ["", "http://127.0.0.1:4318", "http://collector.svc/otlp"] {
+        assert!(tracing(good, 100).load().is_ok(), "{good}");
+    }
+    for bad in ["https://127.0.0.1:4318", "127.0.0.1:4318", "collector", "http://"] {
+        let faults = tracing(bad, 0).faults();
+        assert!(faults.starts_with("config.yaml:4: tracing.otlp_endpoint: "), "{bad}: {faults}");
+    }
+    assert!(tracing("", 101).faults().contains("tracing.sample_percent: must be from 0 to 100"));
+}
+
+#[test]
 fn listeners_must_not_clash() {
     let clash = |api: &str, relay: &str| {
         Setup::new(&format!("{MINIMAL}api:\n  listen: {api}\nrelay:\n  listen: {relay}\n")).load()

@@ -1,0 +1,1 @@
+"""Generates the dashboards: python3 -m generator [--check]. See dashboards/README.md."""
