@@ -65,9 +65,8 @@ fn now_micros() -> u64 {
 /// Calls about single nodes that came in after `at_micros`.
 fn calls_since(world: &World, at_micros: u64) -> Vec<RequestRecord> {
     let mut calls = world.sim.requests();
-    let of_tasks = |r: &RequestRecord| {
-        r.resource.is_some() && matches!(r.verb, Verb::Get | Verb::Patch)
-    };
+    let of_tasks =
+        |r: &RequestRecord| r.resource.is_some() && matches!(r.verb, Verb::Get | Verb::Patch);
     calls.retain(|r| of_tasks(r) && r.at_micros > at_micros);
     calls
 }

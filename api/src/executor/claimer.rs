@@ -58,7 +58,9 @@ pub(crate) const CONTACT_KEPT: &str = "claimed and renewed";
 #[derive(Debug, Clone, Copy)]
 enum Contact {
     Kept,
-    Failing { since: Moment },
+    Failing {
+        since: Moment,
+    },
     /// Every lease has run out.
     Away,
 }

@@ -97,7 +97,10 @@ async fn the_end_of_a_task_is_told_signed_and_until_it_is_taken() -> anyhow::Res
         let message = tokio::time::timeout(SOON, messages.recv()).await?.context("a message")?;
         let told: Value = serde_json::from_slice(&message.body)?;
         assert_eq!(told["event"], "task.ended");
-        assert_eq!((&told["task"]["id"], &told["task"]["status"]), (&ended.task["id"], &json!("completed")));
+        assert_eq!(
+            (&told["task"]["id"], &told["task"]["status"]),
+            (&ended.task["id"], &json!("completed"))
+        );
         assert_eq!(message.header("x-knm-delivery"), ended.task["id"].as_str().context("an id")?);
         let expected = signature(message.header("x-knm-timestamp"), &message.body).await?;
         assert_eq!(message.header("x-knm-signature"), format!("sha256={expected}"), "{turn}");
