@@ -31,7 +31,7 @@ pub use label_selector::LabelSelector;
 pub use nodes::{Change, NodeCache, Sync};
 pub use open::{Opened, open};
 pub use registry::Registry;
-pub use seal::{KeyError, Keyring};
+pub use seal::{KeyError, Keyring, SealError};
 pub use syntax::{label_key, label_value};
 pub use watch::watch;
 

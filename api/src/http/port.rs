@@ -155,7 +155,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream that fails once its other end has taken nothing for [`PATIENCE`].
+/// A stream that fails once its other end has taken nothing for too long.
 pub struct Guarded<T> {
     stream: T,
     /// Runs while something waits to be taken.

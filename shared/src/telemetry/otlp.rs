@@ -70,7 +70,7 @@ impl Export {
         Some(tracing_opentelemetry::layer().with_tracer(tracer).boxed())
     }
 
-    /// Sends what is left, for [`TIMEOUT`] at most.
+    /// Sends what is left, for five seconds at most.
     pub async fn stop(self) {
         let Some(provider) = self.provider else { return };
         let stopped = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(TIMEOUT));
