@@ -83,6 +83,7 @@ async fn behind_a_proxy() -> anyhow::Result<()> {
     let cookie = owner.headers["set-cookie"].to_str()?;
     assert!(cookie.contains("; Secure") && cookie.contains("; HttpOnly"), "{cookie}");
     let grown = resident(pid)?.saturating_sub(before);
-    ensure!(grown < 60 * 1024, "{grown} kB more");
+    // A hash takes 19 MiB for a moment. Left behind on every idle thread it would be 300 MB.
+    ensure!(grown < 128 * 1024, "{grown} kB more");
     world.stop().await
 }
