@@ -30,7 +30,7 @@ export default {
     every: 'every {seconds} s', ago: 'for {ago}',
   },
   nodes: {
-    search: 'name, IP or label', selector: 'label selector, as kubectl -l', ready: 'Ready', notReady: 'Not ready', schedulable: 'Schedulable',
+    search: 'name, IP or label', selector: 'selector, as kubectl -l', ready: 'Ready', notReady: 'Not ready', schedulable: 'Schedulable',
     cordoned: 'Cordoned', tainted: 'Tainted', role: 'Role', taint: 'Taint', columns: 'Columns', clear: 'Clear filters',
     col: { name: 'Name', status: 'Status', roles: 'Roles', taints: 'Taints', labels: 'Labels', version: 'Version', ip: 'Internal IP', age: 'Age' },
     shown: '{shown} of {total}', selected: '{selected} of {total} selected', hidden: '{count} not shown by the filter',

@@ -77,6 +77,7 @@ export class World {
   /** Whatever a step has set, it is gone. */
   async calm() {
     await this.quick()
+    this.sql('DELETE FROM freezes')
     for (const { page } of this.windows) if (!page.isClosed()) await page.unrouteAll({ behavior: 'ignoreErrors' })
     for (const window of this.windows) window.expected = []
   }

@@ -58,7 +58,7 @@ export default {
     await drawer.getByRole('button', { name: 'Freeze' }).click()
     await admin.page.locator('[data-freeze]').getByText('network maintenance').waitFor()
     await admin.shot('frozen')
-    await other.select(50, 51)
+    await other.select(15, 16)
     await other.page.locator('[data-freeze]').getByText('network maintenance').waitFor()
     await other.label('frozen', 'yes', 2)
     await other.panel.locator('[role=listitem]').first().waitFor()

@@ -15,10 +15,10 @@ export default {
     await admin.page.getByText('5 not shown by the filter').waitFor()
     await admin.page.getByRole('button', { name: 'Select all 10 that match' }).click()
     await admin.page.getByText('15 of 60 selected').waitFor()
-    await admin.page.getByLabel('label selector, as kubectl -l').fill('topology.kubernetes.io/zone in (zone-a')
+    await admin.page.getByLabel('selector, as kubectl -l').fill('topology.kubernetes.io/zone in (zone-a')
     await admin.page.getByText(/Not a label selector/).waitFor()
     assert.equal(await shown(admin), '10')
-    await admin.page.getByLabel('label selector, as kubectl -l').fill('topology.kubernetes.io/zone in (zone-a)')
+    await admin.page.getByLabel('selector, as kubectl -l').fill('topology.kubernetes.io/zone in (zone-a)')
     await admin.page.getByText(/Not a label selector/).waitFor({ state: 'detached' })
     await admin.page.waitForFunction(() => Number(document.querySelector('[data-shown]').dataset.shown) < 10)
     const [view, count] = [admin.page.url(), await shown(admin)]
