@@ -25,6 +25,8 @@ use uuid::Uuid;
 const SCHEMA: &str = concat!(
     include_str!("../../migrations/V1__tasks_and_users.sql"),
     include_str!("../../migrations/V2__operations.sql"),
+    include_str!("../../migrations/V3__clusters.sql"),
+    include_str!("../../migrations/V4__access.sql"),
 );
 pub(crate) const USER: UserId = UserId(Uuid::from_u128(1));
 

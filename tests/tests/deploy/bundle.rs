@@ -72,7 +72,10 @@ async fn a_support_bundle_has_everything_but_secrets() -> anyhow::Result<()> {
         ("check.txt", "ok    connected to PostgreSQL".into()),
         ("config.txt", "password: Secret(…)".into()),
         ("api/readyz.txt", "readyz check passed".into()),
-        ("api/metrics.txt", "knm_api_tasks_finished_total{status=\"failed\"} 1".into()),
+        (
+            "api/metrics.txt",
+            "knm_api_tasks_finished_total{dry_run=\"false\",status=\"failed\"} 1".into(),
+        ),
         ("relay/readyz.txt", "[i]listener: live".into()),
         ("relay/metrics.txt", "knm_relay_listener_state{state=\"live\"} 1".into()),
         ("relay/state.json", "PostgreSQL listener connected successfully".into()),
