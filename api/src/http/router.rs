@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use knm_shared::access::{Action, Scope};
 use knm_shared::session::{Identity, Role};
+use knm_shared::telemetry::in_request;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -263,6 +264,7 @@ async fn answer<S: Gate>(
         Ok((call, turn)) if trail.word.is_some() => {
             // On its own: what has begun is finished and told, whether or not anyone waits for it.
             let finished = finish(state.clone(), call, turn, trail).in_current_span();
+            let finished = in_request(id.to_string(), finished);
             state.unfinished().spawn(finished).await.unwrap_or_else(|_| Err(panicked()))
         }
         Ok((call, turn)) => finish(state.clone(), call, turn, trail).await,
