@@ -90,6 +90,7 @@ export default {
     assert.deepEqual([loads, admin.url.pathname], [1, '/tasks'])
 
     // Still gone: the page says so and does not go round and round.
+    await admin.page.unrouteAll()
     await admin.open('/nodes')
     await admin.page.locator('[role=row] .name').first().waitFor()
     await admin.page.route(/assets\/TaskPage-.*\.js/, gone)
