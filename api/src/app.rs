@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::auth::{AuditLog, Auth, Passwords};
-use crate::clusters::{self, ClusterAdmin, Clusters};
+use crate::clusters::{self, ClusterAdmin, Clusters, Sync};
 use crate::engine::Engine;
 use crate::http::client::Edge;
 use crate::http::cors::Cors;
@@ -37,6 +37,9 @@ use crate::{http, k8s, metrics, openapi, retention};
 /// For requests in flight once the process stops. With the engine's time it stays below the 25 s
 /// that the container has.
 const DRAIN: Duration = Duration::from_secs(4);
+/// How long a starting process is not ready for want of the first list of nodes.
+const FIRST_LIST: Duration = Duration::from_secs(5);
+const FIRST_LIST_LOOK: Duration = Duration::from_millis(20);
 /// For connections to say goodbye to the server.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -139,6 +142,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     )?;
     let tunnels = Tunnels::new(relay_link::local(config.relay.listen), metrics.relay);
     let streams = EventStreams::default();
+    let known = clusters.clone();
     let state = State(Arc::new(Services {
         edge,
         cors: Cors::new(&config.api.allowed_origins),
@@ -161,6 +165,10 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let mut server = JoinSet::new();
     server.spawn(http::server::serve(listener, port, router, state, metrics.http, limits, token));
     info!(%address, "serving the API");
+    tokio::select! {
+        () = first_list(&known) => {}
+        () = stop.cancelled() => {}
+    }
     starting.open();
 
     let outcome = tokio::select! {
@@ -188,6 +196,19 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let _ = timeout(CLOSE_TIMEOUT, admin_task.join_all()).await;
     info!("stopped");
     outcome
+}
+
+/// Waits for the nodes of the configured cluster: before, requests about them can only be refused. One
+/// that does not answer keeps nobody from being told so.
+async fn first_list(clusters: &Clusters) {
+    let listed = async {
+        while let Some(cluster) = clusters.get(clusters.default_name())
+            && cluster.nodes.state() == (Sync::Never { error: None })
+        {
+            tokio::time::sleep(FIRST_LIST_LOOK).await;
+        }
+    };
+    let _ = timeout(FIRST_LIST, listed).await;
 }
 
 fn unexpected(ended: Option<Result<Infallible, tokio::task::JoinError>>) -> anyhow::Error {
