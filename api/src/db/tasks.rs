@@ -24,6 +24,8 @@ pub struct NewTask {
     pub username: String,
     /// On which cluster.
     pub cluster: String,
+    /// Whether that is one of the table, rather than the configured one.
+    pub cluster_stored: bool,
     /// What to do.
     pub action: &'static str,
     /// With which parameters.
@@ -51,9 +53,11 @@ const COLUMNS: &str = "id, seq, user_id, cluster, action, params, options, reaso
      created_at, started_at, updated_at, completed_at";
 
 /// Task, items and notification in one statement, and the lease when `owner` is given and the cluster
-/// is not frozen.
+/// is not frozen. A stored cluster stays until the task is there (see `clusters::remove`).
 const INSERT: &str = "
-WITH holder AS (
+WITH home AS (
+    SELECT FROM clusters WHERE name = $3 FOR KEY SHARE
+), holder AS (
     SELECT CASE WHEN NOT EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', $3))
                 THEN $12::uuid END AS id
 ), task AS (
@@ -69,6 +73,7 @@ WITH holder AS (
                 THEN clock_timestamp() + make_interval(secs => $13) END,
            CASE WHEN holder.id IS NULL THEN 0 ELSE 1 END
     FROM holder
+    WHERE NOT $18 OR EXISTS (SELECT FROM home)
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING *
 ), items AS (
@@ -100,7 +105,7 @@ pub struct Stored {
     pub held: bool,
 }
 
-/// Stores a task. `None` when its idempotency key was used before.
+/// Stores a task. `None` when its idempotency key was used before, or its cluster was removed.
 ///
 /// # Errors
 /// The statement's.
@@ -144,6 +149,7 @@ pub async fn insert(
                 (&undo, Type::JSONB_ARRAY),
                 (&task.parent.map(|t| t.0), Type::UUID),
                 (&task.webhook, Type::TEXT),
+                (&task.cluster_stored, Type::BOOL),
             ],
         )
         .await?;

@@ -136,6 +136,7 @@ impl Service {
             user: identity.user,
             username: identity.username.clone(),
             cluster: parent.cluster.clone(),
+            cluster_stored: self.cluster_stored(&parent.cluster),
             action,
             params,
             options,

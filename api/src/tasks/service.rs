@@ -117,6 +117,7 @@ impl Service {
             user: identity.user,
             username: identity.username.clone(),
             cluster: cluster.name.to_string(),
+            cluster_stored: self.cluster_stored(&cluster.name),
             action: action.name(),
             params: action.params(),
             options: options.to_value(),
@@ -151,11 +152,13 @@ impl Service {
                 Ok(stored.view)
             }
             Ok(Inserted::Child(view)) => Ok(view),
-            Ok(Inserted::KeyUsed) => {
-                let (key, hash) = task.idempotency.unwrap_or_default();
-                self.repeated(identity.user, &key, &hash)
-                    .await?
-                    .ok_or_else(|| TaskError::Conflict("try again".into()))
+            Ok(Inserted::Nothing) => {
+                drop(client);
+                let first = match &task.idempotency {
+                    Some((key, hash)) => self.repeated(identity.user, key, hash).await?,
+                    None => None,
+                };
+                first.ok_or_else(|| no_cluster(&task.cluster))
             }
             // The answer was lost, not necessarily the task.
             Err(error) if error.as_db_error().is_none() => {
@@ -194,10 +197,9 @@ impl Service {
     /// A cluster that exists for the caller.
     fn cluster(&self, identity: &Identity, name: Option<&str>) -> Result<Cluster, TaskError> {
         let name = name.unwrap_or_else(|| self.inner.clusters.default_name());
-        let unknown =
-            || TaskError::Invalid(vec![FieldError::new("cluster", format!("no cluster {name:?}"))]);
         let readable = identity.access.may_on(name, Right::ReadCluster);
-        let cluster = self.inner.clusters.get(name).filter(|_| readable).ok_or_else(unknown)?;
+        let found = self.inner.clusters.get(name).filter(|_| readable);
+        let cluster = found.ok_or_else(|| no_cluster(name))?;
         match cluster.nodes.state() {
             Sync::Never { error } => Err(TaskError::Unavailable(format!(
                 "the nodes of cluster {name:?} are not known yet: {}",
@@ -205,6 +207,11 @@ impl Service {
             ))),
             _ => Ok(cluster),
         }
+    }
+
+    /// Whether a cluster is one of the table, rather than the configured one.
+    pub(super) fn cluster_stored(&self, name: &str) -> bool {
+        name != self.inner.clusters.default_name()
     }
 
     /// Calls about pods of a cluster, to show them.
@@ -310,7 +317,8 @@ enum Inserted {
     New(Stored),
     /// Another that does the same to the same parent is under way.
     Child(TaskView),
-    KeyUsed,
+    /// The idempotency key was used before, or the cluster was removed.
+    Nothing,
 }
 
 /// One statement; or, for a task with a parent, one transaction that lets nobody else have another
@@ -323,7 +331,7 @@ async fn insert(
     let Some(parent) = task.parent else {
         return Ok(db::tasks::insert(&***client, task, owner)
             .await?
-            .map_or(Inserted::KeyUsed, Inserted::New));
+            .map_or(Inserted::Nothing, Inserted::New));
     };
     let transaction = client.transaction().await?;
     db::tasks::lock(&transaction, parent).await?;
@@ -332,7 +340,11 @@ async fn insert(
     }
     let stored = db::tasks::insert(&transaction, task, owner).await?;
     transaction.commit().await?;
-    Ok(stored.map_or(Inserted::KeyUsed, Inserted::New))
+    Ok(stored.map_or(Inserted::Nothing, Inserted::New))
+}
+
+fn no_cluster(name: &str) -> TaskError {
+    TaskError::Invalid(vec![FieldError::new("cluster", format!("no cluster {name:?}"))])
 }
 
 fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), TaskError> {
