@@ -48,7 +48,8 @@ pub struct NewTask {
     pub idempotency: Option<(String, Vec<u8>)>,
 }
 
-const COLUMNS: &str = "id, seq, user_id, cluster, action, params, options, reason, status, total, \
+const COLUMNS: &str = "id, seq, user_id, \
+     (SELECT u.username FROM users u WHERE u.id = user_id) AS username, cluster, action, params, options, reason, status, total, \
      pending, running, succeeded, failed, skipped, cancelled, error, desired, attempt, parent_id, \
      created_at, started_at, updated_at, completed_at";
 
@@ -94,7 +95,9 @@ WITH home AS (
         || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || $14::text)
     FROM task
 )
-SELECT task.*, (SELECT count(*) FROM noted) FROM task";
+SELECT task.*, (SELECT count(*) FROM noted),
+       (SELECT u.username FROM users u WHERE u.id = task.user_id) AS username
+FROM task";
 
 /// A task that was just stored.
 #[derive(Debug)]
@@ -192,20 +195,22 @@ pub async fn lock(client: &impl GenericClient, task: TaskId) -> Result<Option<Ta
     Ok(client.query_typed_opt(&sql, &[(&task.0, Type::UUID)]).await?.as_ref().map(view))
 }
 
-/// An unfinished task that retries or reverts another, if there is one.
+/// An unfinished task that does to its parent what `task` is to do, if there is one.
 ///
 /// # Errors
 /// The statement's.
 pub async fn unfinished_child(
     client: &impl GenericClient,
     parent: TaskId,
-    action: &str,
+    task: &NewTask,
 ) -> Result<Option<TaskView>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM progress_tasks
-         WHERE parent_id = $1 AND action = $2 AND completed_at IS NULL ORDER BY id LIMIT 1"
+         WHERE parent_id = $1 AND action = $2 AND params = $3 AND completed_at IS NULL
+         ORDER BY id LIMIT 1"
     );
-    let params: [(&(dyn ToSql + Sync), Type); 2] = [(&parent.0, Type::UUID), (&action, Type::TEXT)];
+    let params: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&parent.0, Type::UUID), (&task.action, Type::TEXT), (&task.params, Type::JSONB)];
     Ok(client.query_typed_opt(&sql, &params).await?.as_ref().map(view))
 }
 
@@ -296,6 +301,7 @@ fn view(row: &Row) -> TaskView {
         id: row.get("id"),
         seq: row.get("seq"),
         user_id: row.get("user_id"),
+        username: row.get("username"),
         cluster: row.get("cluster"),
         action: row.get("action"),
         params: row.get("params"),

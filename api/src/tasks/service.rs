@@ -10,6 +10,7 @@ use knm_shared::ids::{Ordinal, OwnerId, Seq, TaskId, UserId};
 use knm_shared::pg::Pool;
 use knm_shared::session::{Identity, Role};
 use knm_shared::status::Desired;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -99,9 +100,7 @@ impl Service {
     ) -> Result<TaskView, TaskError> {
         let Inner { limits, .. } = &*self.inner;
         let idempotency = idempotency(&body, idempotency_key)?;
-        if let Some((key, hash)) = &idempotency
-            && let Some(first) = self.repeated(identity.user, key, hash).await?
-        {
+        if let Some(first) = self.first_with(identity, idempotency.as_ref()).await? {
             return Ok(first);
         }
         let (action, options) = check(&body, limits)?;
@@ -154,10 +153,7 @@ impl Service {
             Ok(Inserted::Child(view)) => Ok(view),
             Ok(Inserted::Nothing) => {
                 drop(client);
-                let first = match &task.idempotency {
-                    Some((key, hash)) => self.repeated(identity.user, key, hash).await?,
-                    None => None,
-                };
+                let first = self.first_with(identity, task.idempotency.as_ref()).await?;
                 first.ok_or_else(|| no_cluster(&task.cluster))
             }
             // The answer was lost, not necessarily the task.
@@ -167,6 +163,18 @@ impl Service {
                 db::tasks::get(&**client, task.id).await?.ok_or_else(|| error.into())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The task that a request with this key has led to before, if there was one.
+    pub(super) async fn first_with(
+        &self,
+        identity: &Identity,
+        idempotency: Option<&(String, Vec<u8>)>,
+    ) -> Result<Option<TaskView>, TaskError> {
+        match idempotency {
+            Some((key, hash)) => self.repeated(identity.user, key, hash).await,
+            None => Ok(None),
         }
     }
 
@@ -180,7 +188,7 @@ impl Service {
         let client = self.inner.pool.get().await?;
         match db::tasks::by_idempotency_key(&**client, user, key).await? {
             Some((_, first)) if first != hash => Err(TaskError::Conflict(
-                "this Idempotency-Key was used before with another body".into(),
+                "this Idempotency-Key was used before for another request".into(),
             )),
             found => Ok(found.map(|(view, _)| view)),
         }
@@ -301,7 +309,9 @@ impl Service {
         let client = self.inner.pool.get().await?;
         let view =
             db::tasks::request(&**client, task, desired).await?.ok_or(TaskError::NotFound)?;
-        if view.desired == desired.as_str() {
+        // What has ended as it was wanted is no news; nothing else can be wanted of it.
+        let has_ended = view.completed_at.is_some();
+        if view.desired == desired.as_str() && (!has_ended || view.status == "cancelled") {
             return Ok(view);
         }
         Err(TaskError::Conflict(if view.completed_at.is_some() {
@@ -335,7 +345,7 @@ async fn insert(
     };
     let transaction = client.transaction().await?;
     db::tasks::lock(&transaction, parent).await?;
-    if let Some(child) = db::tasks::unfinished_child(&transaction, parent, task.action).await? {
+    if let Some(child) = db::tasks::unfinished_child(&transaction, parent, task).await? {
         return Ok(Inserted::Child(child));
     }
     let stored = db::tasks::insert(&transaction, task, owner).await?;
@@ -397,8 +407,9 @@ fn readable_clusters(identity: &Identity) -> Option<Vec<String>> {
     }
 }
 
-fn idempotency(
-    body: &Submission,
+/// The key and what it stands for.
+pub(super) fn idempotency(
+    request: &impl Serialize,
     key: Option<String>,
 ) -> Result<Option<(String, Vec<u8>)>, TaskError> {
     let Some(key) = key else { return Ok(None) };
@@ -408,8 +419,8 @@ fn idempotency(
             format!("must be 1 to {MAX_KEY} printable ASCII characters without spaces"),
         )]));
     }
-    let body = serde_json::to_vec(body).map_err(anyhow::Error::from)?;
-    Ok(Some((key, Sha256::digest(body).to_vec())))
+    let request = serde_json::to_vec(request).map_err(anyhow::Error::from)?;
+    Ok(Some((key, Sha256::digest(request).to_vec())))
 }
 
 fn parse<T: std::str::FromStr>(field: &str, word: &str) -> Result<T, TaskError>

@@ -64,8 +64,7 @@ async fn no_task_is_stored_for_a_cluster_that_is_being_removed() {
 
     let removing = sql.transaction().await.expect("begins");
     removing.execute("DELETE FROM clusters", &[]).await.expect("deletes");
-    let storing =
-        tokio::spawn(async move { db::tasks::insert(&*other, &east_task(), None).await });
+    let storing = tokio::spawn(async move { db::tasks::insert(&*other, &east_task(), None).await });
     until_blocked(&watcher).await;
     removing.commit().await.expect("commits");
 
