@@ -22,7 +22,7 @@ use tracing::{debug, error, info, warn};
 use super::session::{Session, Sessions};
 use super::{Executor, Slot};
 use crate::db;
-use crate::db::claim::{Claimed, Open, Seen};
+use crate::db::claim::{Open, Seen};
 use crate::lease::{LEASE, Lease, Moment};
 use crate::tasks::Action;
 
@@ -80,6 +80,8 @@ pub struct Claimer {
     session: Option<Session>,
     /// Foreign leases and for how long they have been seen as they are.
     foreign: HashMap<TaskId, (Seen, Duration)>,
+    /// Tasks that were claimed, or may have been, and that nobody works on yet; how often.
+    unstarted: HashMap<TaskId, u32>,
     contact: Contact,
     /// Where operators look.
     note: Note,
@@ -99,6 +101,7 @@ impl Executor {
             sessions: Sessions::new(database)?,
             session: None,
             foreign: HashMap::new(),
+            unstarted: HashMap::new(),
             contact: Contact::Kept,
             note,
             looked_at: None,
@@ -195,6 +198,7 @@ impl Claimer {
             }
         }
         self.foreign = foreign;
+        self.unstarted.retain(|task, _| claimable.iter().any(|(t, _)| t == task));
         claimable.truncate(self.executor.room(self.executor.slots().len()));
         claimable
     }
@@ -212,28 +216,26 @@ impl Claimer {
         if inner.stopping.is_cancelled() {
             return Ok(());
         }
+        let unstarted: Vec<TaskId> = self.unstarted.keys().copied().collect();
+        for (task, _) in &tasks {
+            *self.unstarted.entry(*task).or_default() += 1;
+        }
         let sent = Moment::now();
-        let claimed = answered(db::claim::claim(client, inner.owner, &tasks)).await?;
+        let claiming = db::claim::claim(client, inner.owner, &tasks, &unstarted);
+        let mut claimed = answered(claiming).await?;
+        // One whose items cannot be read is not to keep the others waiting.
+        claimed.sort_by_key(|c| self.unstarted.get(&c.task).copied());
         for claimed in claimed {
             if self.foreign.remove(&claimed.task).is_some() {
                 inner.metrics.takeovers.inc();
                 let attempt = claimed.attempt;
                 warn!(task = %claimed.task, attempt, "taken over from a holder that died");
             }
-            self.start(client, claimed, sent).await?;
+            // When this fails the task is ours and nobody works on it: the next round takes it up.
+            let items = answered(db::claim::items(client, claimed.task)).await?;
+            self.unstarted.remove(&claimed.task);
+            self.executor.start(claimed, items, sent);
         }
-        Ok(())
-    }
-
-    async fn start(
-        &self,
-        client: &Client,
-        claimed: Claimed,
-        sent: Moment,
-    ) -> Result<(), RoundError> {
-        // When this fails the task is ours and nobody works on it: the next round takes it up.
-        let items = answered(db::claim::items(client, claimed.task)).await?;
-        self.executor.start(claimed, items, sent);
         Ok(())
     }
 
