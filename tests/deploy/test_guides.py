@@ -111,6 +111,16 @@ class Guides(unittest.TestCase):
             ]:
                 self.assertIn(word, text, name)
 
+    def test_containers_that_are_named_exist(self):
+        """Also in the runbook, where every alert's reader begins."""
+        pods = rendered.find(rendered.objects(rendered.BASE), "StatefulSet", "kube-node-mgr")["spec"]["template"]["spec"]
+        known = {c["name"] for c in pods["containers"] + pods["initContainers"]}
+        runbook = (rendered.ROOT / "dashboards/README.md").read_text()
+        for name, text in {**GUIDES, "runbook": runbook}.items():
+            named = set(re.findall(r"-c ([a-z][a-z-]*)", text))
+            self.assertTrue(named, name)
+            self.assertLessEqual(named, known, name)
+
     def test_metrics_and_alerts_exist(self):
         source = "".join(p.read_text() for f in ("api", "relay", "shared") for p in (rendered.ROOT / f / "src").rglob("*.rs"))
         rules = "".join(p.read_text() for p in (rendered.ROOT / "dashboards/rules").glob("*.yaml"))
