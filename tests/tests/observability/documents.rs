@@ -121,6 +121,21 @@ async fn every_metric_is_documented_and_there() -> anyhow::Result<()> {
     world.stop().await
 }
 
+/// Two installations in one Prometheus do not see each other's figures.
+#[test]
+fn every_panel_follows_the_chosen_namespaces() -> anyhow::Result<()> {
+    for panel in panels(&dashboards())? {
+        for query in &panel.queries {
+            let selectors: Vec<&str> =
+                query.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+            let chosen = |s: &&str| s.contains(r#"namespace=~"$namespace""#);
+            let follows = !selectors.is_empty() && selectors.iter().all(chosen);
+            assert!(follows, "{}: {query}", panel.name);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn every_alert_says_what_it_is_and_where_its_section_is() -> anyhow::Result<()> {
     let text = readme()?;
