@@ -25,7 +25,7 @@ async fn ask_in_rounds(api: &Api) -> anyhow::Result<()> {
 }
 
 /// Tasks that end well and badly, a dry run, browsers: then every panel's every query has series, and
-/// numbers in them.
+/// numbers in them; and none of them is about one node or one task.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_query_of_every_panel_returns_data() -> anyhow::Result<()> {
     if skipped() {
@@ -42,11 +42,13 @@ async fn every_query_of_every_panel_returns_data() -> anyhow::Result<()> {
         action: Some(FaultAction::Status { code: 403, retry_after_seconds: None, message: None }),
         ..Fault::default()
     });
+    let mut tasks = Vec::new();
     for (n, range) in [(0, 0..20), (1, 4..20), (2, 4..20)] {
         let mut body =
             knm_tests::api::label_task(&world.nodes(range), "example.com/a", &n.to_string());
         body["options"] = json!({"concurrency": 2, "dry_run": n == 2});
         let task = api.submit(&body).await?;
+        tasks.push(task);
         watcher.subscribe(task).await?;
         watcher.until_all_complete(SOON).await?;
     }
@@ -67,6 +69,13 @@ async fn every_query_of_every_panel_returns_data() -> anyhow::Result<()> {
         }
     }
     ensure!(empty.is_empty(), "no data:\n{}", empty.join("\n"));
+    let mut names: Vec<String> = world.nodes(0..20);
+    names.extend(tasks.iter().map(ToString::to_string));
+    for container in world.pods.iter().flat_map(|pod| [&pod.api, &pod.relay]) {
+        let text = container.admin("/metrics").await?.text();
+        let told: Vec<_> = names.iter().filter(|name| text.contains(*name)).collect();
+        ensure!(told.is_empty(), "series for each of {told:?}: their number has no bound");
+    }
     // One node of many was refused, which the counters tell apart by reason and task.
     for (query, expected) in [
         ("sum(knm_api_item_failures_total{reason=\"refused\"})", 1.0),
