@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::frame::encode;
 use super::micros;
+use super::step::MAX_STEP_ITEMS;
 use crate::protocol::{CursorText, Head, ItemRow, ItemUpdate, PAGE_ITEMS, ServerMessage};
 
 /// Rows of one task.
@@ -86,6 +87,13 @@ impl Answer {
         })
     }
 
+    /// Whether so much has changed after `prev` that a snapshot, which comes in pages, takes a client
+    /// hardly more than a step, which does not.
+    pub(super) fn is_better_whole(&self, prev: Seq) -> bool {
+        let changed = self.since(prev).count();
+        changed > MAX_STEP_ITEMS && 2 * changed >= self.progress.counts.total as usize
+    }
+
     pub(super) fn changes_since(&self, prev: Seq) -> Vec<ItemChange> {
         self.since(prev)
             .map(|i| ItemChange {
@@ -94,6 +102,11 @@ impl Answer {
                 message: i.message.map(str::to_owned),
             })
             .collect()
+    }
+
+    /// How many items it has.
+    pub(super) fn len(&self) -> usize {
+        self.found.items.len()
     }
 
     /// How many frames the snapshot takes; at least one.

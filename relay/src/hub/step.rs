@@ -47,6 +47,10 @@ pub enum Changes {
     Rows(Arc<Answer>),
 }
 
+/// Items of an ordinary step: no flush carries more. A larger one is not kept in the ring, where it would
+/// drive out all others, and may give way to a snapshot.
+pub(super) const MAX_STEP_ITEMS: usize = if cfg!(test) { 2 } else { 2_000 };
+
 /// Roughly what a step with no items takes, with its share of the containers around it.
 const BASE_BYTES: usize = 400;
 /// An item in memory and in the encoded frame.

@@ -114,7 +114,6 @@ impl Connection {
             {
                 return Ok(Some(reason));
             }
-            let idle = self.unflushed.is_none();
             let wait = ping.min(self.deadline(heard));
             tokio::select! {
                 event = self.event() => match event {
@@ -133,7 +132,14 @@ impl Connection {
                     Event::Ended => return Ok(None),
                     Event::Failed(error) => return Err(error),
                 },
-                () = wake.notified(), if idle => {}
+                // Only an end cannot wait until the client has taken what is on its way.
+                () = wake.notified() => {
+                    if self.unflushed.is_some()
+                        && let Some(reason) = self.context.hub.with(|hub| hub.closing(id))
+                    {
+                        return Ok(Some(reason));
+                    }
+                }
                 () = sleep_until(wait) => {
                     let now = Instant::now();
                     if now >= self.deadline(heard) {
