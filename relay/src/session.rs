@@ -119,8 +119,9 @@ pub async fn run(
         let hello = crate::hub::encode(&greeting.hello(&welcome));
         let reason = connection.run(welcome.id, &wake, hello).await;
         drop(registered);
-        if let Some(reason) = reason {
-            connection.close(reason).await;
+        match reason {
+            Some(reason) => connection.close(reason).await,
+            None => connection.leave().await,
         }
         tracing::debug!(?reason, "disconnected");
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use knm_shared::epoch::Epoch;
 use knm_shared::ids::{Seq, TaskId};
 use knm_shared::notification::ItemChange;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::frame::encode;
 use super::micros;
@@ -29,7 +29,7 @@ pub struct Answer {
     from: Seq,
     found: Found,
     progress: Arc<crate::protocol::Progress>,
-    pages: Box<[OnceLock<Utf8Bytes>]>,
+    pages: Box<[OnceLock<Bytes>]>,
 }
 
 impl Answer {
@@ -123,7 +123,7 @@ impl Answer {
     ///
     /// # Panics
     /// When there is no such page.
-    pub fn encode_page(&self, page: usize) -> Utf8Bytes {
+    pub fn encode_page(&self, page: usize) -> Bytes {
         let frame = || {
             let seq = self.seq();
             let items = self.found.items.chunks(PAGE_ITEMS).nth(page).unwrap_or_default();

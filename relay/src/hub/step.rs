@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use knm_shared::epoch::Epoch;
 use knm_shared::ids::{Ordinal, Seq, TaskId};
 use knm_shared::notification::ItemChange;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::answer::Answer;
 use super::frame::encode;
@@ -31,7 +31,7 @@ pub struct Step {
     pub end: bool,
     /// What changed.
     pub changes: Changes,
-    pub(super) encoded: OnceLock<Utf8Bytes>,
+    pub(super) encoded: OnceLock<Bytes>,
 }
 
 /// Where a step's items are.
@@ -84,7 +84,7 @@ impl Step {
     }
 
     /// The frame.
-    pub fn encode(&self) -> Utf8Bytes {
+    pub fn encode(&self) -> Bytes {
         let frame = || {
             let body = StepBody {
                 task_id: self.task,
