@@ -119,6 +119,49 @@ mod tests {
 
     use super::*;
 
+    /// Takes everything, and counts the calls.
+    #[derive(Default)]
+    struct Calls(Vec<usize>);
+
+    impl AsyncWrite for Calls {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push(buf.len());
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let taken = bufs.iter().map(|b| b.len()).sum();
+            self.0.push(taken);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_leaves_in_one_call() {
+        let mut traffic = Traffic::new(Calls::default());
+        for _ in 0..50 {
+            traffic.queue(Bytes::from_static(b"a frame"));
+        }
+        traffic.flush().await.expect("written");
+        assert_eq!(traffic.inner.0, [350]);
+    }
+
     #[tokio::test]
     async fn frames_of_both_kinds_leave_whole_and_in_order_and_leave_no_memory_behind() {
         // The system takes few bytes at a time.
