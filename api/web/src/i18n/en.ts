@@ -16,6 +16,7 @@ export default {
     trayEmpty: 'Nothing is running. Tasks that you start appear here.', recent: 'Ended lately', history: 'All tasks',
     noCluster: 'No cluster yet', noClusterHint: 'Name one in the configuration file under kubernetes: (kubeconfig and context) and restart the pods.',
     stale: 'The connection to this cluster is down; what you see may be old. {error}', neverSynced: 'This cluster has not answered yet. {error}',
+    missing: 'There is no cluster {name}, or not for you', missingHint: 'Nothing of another cluster is shown instead. Yours are:',
     updated: 'A part of this page could not be loaded; a new version may have been installed.',
   },
   link: {

@@ -17,6 +17,7 @@ const zh: Messages = {
     trayEmpty: '没有进行中的任务。提交的任务会显示在这里。', recent: '最近结束', history: '全部任务',
     noCluster: '还没有集群', noClusterHint: '请在配置文件的 kubernetes: 下指定 kubeconfig 和 context，然后重启 Pod。',
     stale: '与集群的连接已断开，当前内容可能不是最新的。{error}', neverSynced: '集群尚未响应。{error}',
+    missing: '没有集群 {name}，或您无权访问', missingHint: '不会以其他集群代替。可选择：',
     updated: '页面的一部分无法加载，可能已安装新版本。',
   },
   link: {
