@@ -22,7 +22,7 @@ export default {
   link: {
     live: 'Live', catching_up: 'Catching up', polling: 'Polling', reading: 'Polling', offline: 'Offline', connecting: 'Connecting',
     signed_out: 'Signed out',
-    liveHint: 'Changes arrive as they happen, through {pod}. The number is the time from the commit in the database to this browser (median), when the clocks agree.',
+    liveHint: 'Changes arrive as they happen, through {pod}. The number is the time from the commit in the database to this browser: half of the way there and back, and what changes took more than the quickest (median).',
     catchingHint: 'The relay has its connection back and reads what came meanwhile. Nothing is lost.',
     pollingHint: 'The relay reads the database every {seconds} s, because live notifications are down. {reason}',
     readingHint: 'No WebSocket: this page reads every {seconds} s over HTTP, live updates lost {ago} ago.',

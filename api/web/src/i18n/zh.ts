@@ -22,7 +22,7 @@ const zh: Messages = {
   },
   link: {
     live: '实时', catching_up: '追赶中', polling: '轮询', reading: '轮询', offline: '离线', connecting: '连接中', signed_out: '未登录',
-    liveHint: '变更经由 {pod} 实时推送。数字为数据库提交到浏览器收到的延迟中位数（两端时钟一致时才显示）。',
+    liveHint: '变更经由 {pod} 实时推送。数字为数据库提交到浏览器收到的延迟：往返时间的一半，加上比最快一次多用的时间（中位数）。',
     catchingHint: 'Relay 已恢复连接，正在读取期间的变更，不会丢失。',
     pollingHint: '实时通知中断，Relay 每 {seconds} 秒读取一次数据库。{reason}',
     readingHint: 'WebSocket 不可用，页面每 {seconds} 秒通过 HTTP 读取一次；实时更新已中断 {ago}。',
