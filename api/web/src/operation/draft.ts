@@ -168,15 +168,27 @@ export function danger(draft: Draft): Danger {
   return draft.allowProtected ? 'force' : null
 }
 
-/** Pods that would go, and nodes that they would go from. */
-export function evictions(preview: Preview): { pods: number; nodes: number } {
+/** Pods that would go, nodes that they would go from, and whether the cluster could be asked. */
+export interface Evictions {
+  pods: number
+  nodes: number
+  known: boolean
+}
+
+export const UNKNOWN: Evictions = { pods: 0, nodes: 0, known: false }
+
+export function evictions(preview: Preview): Evictions {
+  // An API that has no such field says it in words only.
+  const known = (preview as { pods_known?: boolean }).pods_known ?? !preview.warnings.some((warning) => warning.startsWith('the pods could not be listed'))
   let [pods, nodes] = [0, 0]
   for (const node of preview.nodes) {
+    // Of a node that is refused nothing goes.
+    if (node.result === 'refused') continue
     const here = (node.pod_counts?.['evict'] ?? 0) + (node.pod_counts?.['blocked'] ?? 0)
     pods += here
     if (here > 0) nodes += 1
   }
-  return { pods, nodes }
+  return { pods, nodes, known }
 }
 
 /** The field of the form that the API means: of labels it names the key, the form has rows. */
