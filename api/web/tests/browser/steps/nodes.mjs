@@ -21,6 +21,7 @@ export default {
     await admin.page.getByLabel('selector, as kubectl -l').fill('topology.kubernetes.io/zone in (zone-a)')
     await admin.page.getByText(/Not a label selector/).waitFor({ state: 'detached' })
     await admin.page.waitForFunction(() => Number(document.querySelector('[data-shown]').dataset.shown) < 10)
+    await admin.page.waitForURL((url) => url.searchParams.get('selector')?.endsWith('(zone-a)'))
     const [view, count] = [admin.page.url(), await shown(admin)]
     const second = await world.second(admin, 1)
     await second.page.goto(view.replace(admin.origin, second.origin))
