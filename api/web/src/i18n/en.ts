@@ -78,7 +78,7 @@ export default {
     pause: 'Pause', resume: 'Resume', cancel: 'Cancel task', cancelling: 'Cancelling: nodes in progress are finished', pausing: 'Pausing: nodes in progress are finished', retryFailed: 'Retry {n} failed', retryCancelled: 'Retry {n} cancelled', retryUndone: 'Retry {n} failed and cancelled',
     revert: 'Revert', open: 'Open in history', perSecond: '{rate}/s', left: '{time} left', same: 'unchanged',
     retryOf: 'continues task {id}', dryRun: 'dry run', noItems: 'No node in this state.', copyCommand: 'Copy as command', retryNode: 'Retry {node}', toTray: 'Keep running in the background',
-    none: 'No tasks yet', noneHint: 'Select nodes and choose an operation: what it does and did is kept here.', id: 'Task', action: 'Operation', nodes: 'Nodes', when: 'Submitted', result: 'Result', duration: 'Took',
+    none: 'No tasks yet', noneHint: 'Select nodes and choose an operation: what it does and did is kept here.', id: 'Task', who: 'By', action: 'Operation', nodes: 'Nodes', when: 'Submitted', result: 'Result', duration: 'Took',
     mine: 'Only mine', anyStatus: 'Any state', anyAction: 'Any operation', anyCluster: 'Any cluster', older: 'Older', gone: 'This task is not there, or no longer.',
     goesOn: 'The task goes on without the browser.', steps: 'Nodes',
   },

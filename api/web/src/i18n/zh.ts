@@ -77,7 +77,7 @@ const zh: Messages = {
     pause: '暂停', resume: '继续', cancel: '取消任务', cancelling: '正在取消：处理中的节点会先完成', pausing: '正在暂停：处理中的节点会先完成', retryFailed: '重试 {n} 个失败节点', retryCancelled: '重试 {n} 个已取消节点', retryUndone: '重试 {n} 个失败和已取消节点',
     revert: '撤销变更', open: '在历史中查看', perSecond: '{rate} 个/秒', left: '约剩 {time}', same: '无变化',
     retryOf: '承接任务 {id}', dryRun: '试运行', noItems: '没有处于此状态的节点。', copyCommand: '复制为命令', retryNode: '重试 {node}', toTray: '转入后台',
-    none: '还没有任务', noneHint: '选择节点并执行操作，过程和结果都会保留在这里。', id: '任务', action: '操作', nodes: '节点数', when: '提交时间', result: '结果', duration: '用时',
+    none: '还没有任务', noneHint: '选择节点并执行操作，过程和结果都会保留在这里。', id: '任务', who: '提交人', action: '操作', nodes: '节点数', when: '提交时间', result: '结果', duration: '用时',
     mine: '只看我的', anyStatus: '全部状态', anyAction: '全部操作', anyCluster: '全部集群', older: '更早的任务', gone: '任务不存在，或已被清理。',
     goesOn: '关闭浏览器不影响任务执行。', steps: '节点',
   },

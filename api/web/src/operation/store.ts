@@ -55,7 +55,9 @@ export const useOperation = defineStore('operation', () => {
   function begin(action: Action, names: string[]): void {
     const cluster = useNodes().cluster
     if (!cluster) return
-    leaveTask()
+    if (taskId.value !== null || route.query['node'] !== undefined) {
+      void router.push({ path: route.path, query: { ...route.query, task: undefined, node: undefined } })
+    }
     again = null
     step.value = 'what'
     draft.value = reactive(newDraft(action, cluster, names))
