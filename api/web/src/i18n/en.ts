@@ -17,6 +17,7 @@ export default {
     noCluster: 'No cluster yet', noClusterHint: 'Name one in the configuration file under kubernetes: (kubeconfig and context) and restart the pods.',
     stale: 'The connection to this cluster is down; what you see may be old. {error}', neverSynced: 'This cluster has not answered yet. {error}',
     missing: 'There is no cluster {name}, or not for you', missingHint: 'Nothing of another cluster is shown instead. Yours are:',
+    skip: 'To the content',
     updated: 'A part of this page could not be loaded; a new version may have been installed.',
   },
   link: {
@@ -80,7 +81,7 @@ export default {
     retryOf: 'continues task {id}', dryRun: 'dry run', noItems: 'No node in this state.', copyCommand: 'Copy as command', retryNode: 'Retry {node}', toTray: 'Keep running in the background',
     none: 'No tasks yet', noneHint: 'Select nodes and choose an operation: what it does and did is kept here.', id: 'Task', who: 'By', action: 'Operation', nodes: 'Nodes', when: 'Submitted', result: 'Result', duration: 'Took',
     mine: 'Only mine', anyStatus: 'Any state', anyAction: 'Any operation', anyCluster: 'Any cluster', older: 'Older', gone: 'This task is not there, or no longer.',
-    goesOn: 'The task goes on without the browser.', steps: 'Nodes',
+    goesOn: 'The task goes on without the browser.', steps: 'Nodes', progress: 'Nodes that have ended',
   },
   account: {
     title: 'Tokens and account', tokens: 'Personal tokens', tokensHint: 'For programs: Authorization: Bearer. A token may do what you may, or less, until it ends or is revoked.',

@@ -18,6 +18,7 @@ const zh: Messages = {
     noCluster: '还没有集群', noClusterHint: '请在配置文件的 kubernetes: 下指定 kubeconfig 和 context，然后重启 Pod。',
     stale: '与集群的连接已断开，当前内容可能不是最新的。{error}', neverSynced: '集群尚未响应。{error}',
     missing: '没有集群 {name}，或您无权访问', missingHint: '不会以其他集群代替。可选择：',
+    skip: '跳到内容',
     updated: '页面的一部分无法加载，可能已安装新版本。',
   },
   link: {
@@ -79,7 +80,7 @@ const zh: Messages = {
     retryOf: '承接任务 {id}', dryRun: '试运行', noItems: '没有处于此状态的节点。', copyCommand: '复制为命令', retryNode: '重试 {node}', toTray: '转入后台',
     none: '还没有任务', noneHint: '选择节点并执行操作，过程和结果都会保留在这里。', id: '任务', who: '提交人', action: '操作', nodes: '节点数', when: '提交时间', result: '结果', duration: '用时',
     mine: '只看我的', anyStatus: '全部状态', anyAction: '全部操作', anyCluster: '全部集群', older: '更早的任务', gone: '任务不存在，或已被清理。',
-    goesOn: '关闭浏览器不影响任务执行。', steps: '节点',
+    goesOn: '关闭浏览器不影响任务执行。', steps: '节点', progress: '已结束的节点',
   },
   account: {
     title: '令牌与账号', tokens: '个人令牌', tokensHint: '供程序使用：Authorization: Bearer。令牌的权限不超过您本人，到期或吊销后失效。',

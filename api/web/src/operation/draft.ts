@@ -196,12 +196,12 @@ export function placeOf(draft: Draft, field: string): string {
   const key = /^params\.set\.(.+)$/.exec(field)
   if (key && (draft.action === 'label' || draft.action === 'annotate')) {
     const row = draft.pairs.findIndex((pair) => pair.key.trim() === key[1])
-    return row < 0 ? 'params' : `pairs.${row}`
+    return row < 0 ? field : `pairs.${row}`
   }
   const taint = /^params\.set\[(\d+)\]/.exec(field)
   if (taint) {
     const row = filledTaints(draft)[Number(taint[1])]
-    return row ? `taints.${draft.taints.indexOf(row)}` : 'params'
+    return row ? `taints.${draft.taints.indexOf(row)}` : field
   }
   if (/^params\.remove\b/.test(field)) return 'remove'
   return field.replace(/^options\.waves\..*/, 'options.waves')
