@@ -114,8 +114,8 @@ impl ClusterAdmin {
     /// [`AdminError`]
     pub async fn remove(&self, name: &str) -> Result<(), AdminError> {
         self.not_configured(name)?;
-        let client = self.inner.pool.get().await?;
-        match db::clusters::remove(&**client, name).await? {
+        let mut client = self.inner.pool.get().await?;
+        match db::clusters::remove(&mut client, name).await? {
             Removal::Removed => {
                 self.inner.changed.notify_one();
                 Ok(())

@@ -111,7 +111,9 @@ FROM (
     UNION ALL
     (SELECT *, false FROM progress_tasks p
      WHERE completed_at IS NULL AND NOT id = ANY ($1)
-       AND action = ANY ($2) AND cluster = ANY ($3)
+       AND action = ANY ($2)
+       -- To be cancelled, a task needs no cluster that can be opened.
+       AND (cluster = ANY ($3) OR desired = 'cancel')
        AND (status <> 'paused' OR desired <> 'pause')
        AND (desired = 'cancel'
             OR NOT EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', p.cluster)))

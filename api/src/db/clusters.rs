@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use knm_shared::ids::UserId;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Error, GenericClient, Row};
+use tokio_postgres::{Client, Error, GenericClient, Row};
 
 /// A stored cluster, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,10 +111,17 @@ SELECT EXISTS (SELECT FROM removed) AS removed,
 
 /// Removes a cluster that no unfinished task is about. Its finished tasks stay.
 ///
+/// The lock comes first, for whoever stores a task holds one as well: the statement after it sees
+/// every task that was stored before, and none can be stored from there on.
+///
 /// # Errors
-/// The statement's.
-pub async fn remove(client: &impl GenericClient, name: &str) -> Result<Removal, Error> {
-    let row = client.query_typed_one(REMOVE, &[(&name, Type::TEXT)]).await?;
+/// A statement's.
+pub async fn remove(client: &mut Client, name: &str) -> Result<Removal, Error> {
+    let transaction = client.transaction().await?;
+    let lock = "SELECT FROM clusters WHERE name = $1 FOR UPDATE";
+    transaction.query_typed(lock, &[(&name, Type::TEXT)]).await?;
+    let row = transaction.query_typed_one(REMOVE, &[(&name, Type::TEXT)]).await?;
+    transaction.commit().await?;
     Ok(match (row.get("removed"), row.get("known")) {
         (true, _) => Removal::Removed,
         (false, true) => Removal::InUse(row.get("n")),

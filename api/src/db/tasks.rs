@@ -24,6 +24,8 @@ pub struct NewTask {
     pub username: String,
     /// On which cluster.
     pub cluster: String,
+    /// Whether that is one of the table, rather than the configured one.
+    pub cluster_stored: bool,
     /// What to do.
     pub action: &'static str,
     /// With which parameters.
@@ -46,14 +48,17 @@ pub struct NewTask {
     pub idempotency: Option<(String, Vec<u8>)>,
 }
 
-const COLUMNS: &str = "id, seq, user_id, cluster, action, params, options, reason, status, total, \
+const COLUMNS: &str = "id, seq, user_id, \
+     (SELECT u.username FROM users u WHERE u.id = user_id) AS username, cluster, action, params, options, reason, status, total, \
      pending, running, succeeded, failed, skipped, cancelled, error, desired, attempt, parent_id, \
      created_at, started_at, updated_at, completed_at";
 
 /// Task, items and notification in one statement, and the lease when `owner` is given and the cluster
-/// is not frozen.
+/// is not frozen. A stored cluster stays until the task is there (see `clusters::remove`).
 const INSERT: &str = "
-WITH holder AS (
+WITH home AS (
+    SELECT FROM clusters WHERE name = $3 FOR KEY SHARE
+), holder AS (
     SELECT CASE WHEN NOT EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', $3))
                 THEN $12::uuid END AS id
 ), task AS (
@@ -69,6 +74,7 @@ WITH holder AS (
                 THEN clock_timestamp() + make_interval(secs => $13) END,
            CASE WHEN holder.id IS NULL THEN 0 ELSE 1 END
     FROM holder
+    WHERE NOT $18 OR EXISTS (SELECT FROM home)
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING *
 ), items AS (
@@ -89,7 +95,9 @@ WITH holder AS (
         || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || $14::text)
     FROM task
 )
-SELECT task.*, (SELECT count(*) FROM noted) FROM task";
+SELECT task.*, (SELECT count(*) FROM noted),
+       (SELECT u.username FROM users u WHERE u.id = task.user_id) AS username
+FROM task";
 
 /// A task that was just stored.
 #[derive(Debug)]
@@ -100,7 +108,7 @@ pub struct Stored {
     pub held: bool,
 }
 
-/// Stores a task. `None` when its idempotency key was used before.
+/// Stores a task. `None` when its idempotency key was used before, or its cluster was removed.
 ///
 /// # Errors
 /// The statement's.
@@ -144,6 +152,7 @@ pub async fn insert(
                 (&undo, Type::JSONB_ARRAY),
                 (&task.parent.map(|t| t.0), Type::UUID),
                 (&task.webhook, Type::TEXT),
+                (&task.cluster_stored, Type::BOOL),
             ],
         )
         .await?;
@@ -186,20 +195,22 @@ pub async fn lock(client: &impl GenericClient, task: TaskId) -> Result<Option<Ta
     Ok(client.query_typed_opt(&sql, &[(&task.0, Type::UUID)]).await?.as_ref().map(view))
 }
 
-/// An unfinished task that retries or reverts another, if there is one.
+/// An unfinished task that does to its parent what `task` is to do, if there is one.
 ///
 /// # Errors
 /// The statement's.
 pub async fn unfinished_child(
     client: &impl GenericClient,
     parent: TaskId,
-    action: &str,
+    task: &NewTask,
 ) -> Result<Option<TaskView>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM progress_tasks
-         WHERE parent_id = $1 AND action = $2 AND completed_at IS NULL ORDER BY id LIMIT 1"
+         WHERE parent_id = $1 AND action = $2 AND params = $3 AND completed_at IS NULL
+         ORDER BY id LIMIT 1"
     );
-    let params: [(&(dyn ToSql + Sync), Type); 2] = [(&parent.0, Type::UUID), (&action, Type::TEXT)];
+    let params: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&parent.0, Type::UUID), (&task.action, Type::TEXT), (&task.params, Type::JSONB)];
     Ok(client.query_typed_opt(&sql, &params).await?.as_ref().map(view))
 }
 
@@ -290,6 +301,7 @@ fn view(row: &Row) -> TaskView {
         id: row.get("id"),
         seq: row.get("seq"),
         user_id: row.get("user_id"),
+        username: row.get("username"),
         cluster: row.get("cluster"),
         action: row.get("action"),
         params: row.get("params"),

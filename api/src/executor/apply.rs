@@ -118,7 +118,7 @@ impl Work<'_> {
 
     /// Asks the node's history where it is open whether a former write took effect. Returns what an
     /// error calls for.
-    async fn settle_past(&mut self, node: &Node) -> Result<Option<Verdict>, Stop> {
+    pub(super) async fn settle_past(&mut self, node: &Node) -> Result<Option<Verdict>, Stop> {
         let seen = node.metadata.resource_version.as_deref().unwrap_or_default();
         let Some(version) = self.past.in_question(seen) else {
             return Ok(None);

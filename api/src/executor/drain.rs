@@ -161,11 +161,12 @@ async fn ask(
     pod: &Leaving,
     terms: &Terms,
 ) -> (Result<(), CallError>, Duration) {
-    let permit = job.call().await;
-    if job.halt.is_cancelled() {
-        // The task was stopped while this waited for its turn.
-        return (Err(CallError::Fenced), Duration::ZERO);
-    }
+    let permit = tokio::select! {
+        biased;
+        // The task is stopped while this waits for its turn.
+        () = job.halt.cancelled() => return (Err(CallError::Fenced), Duration::ZERO),
+        permit = job.call() => permit,
+    };
     let sent = Moment::now();
     let answer = if params.disable_eviction {
         job.pods.delete(pod, terms).await

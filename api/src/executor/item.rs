@@ -159,9 +159,8 @@ pub(super) struct Work<'a> {
 }
 
 impl Job {
-    /// Works on one node until it has ended, or the task stops.
-    pub(super) async fn run(&self, item: Item) -> Outcome {
-        let mut work = Work {
+    fn work(&self, item: Item) -> Work<'_> {
+        Work {
             job: self,
             started: Moment::now(),
             tried: 0,
@@ -170,7 +169,28 @@ impl Job {
             is_running: item.status == ItemStatus::Running,
             clears_up: false,
             item,
-        };
+        }
+    }
+
+    /// Leaves a node that a former holder has begun, and that nobody is going to finish, as the options
+    /// ask. Returns how that is, if anything was to be done.
+    ///
+    /// # Errors
+    /// When the task is another's.
+    pub(super) async fn clear_up(&self, item: Item) -> Result<Option<String>, Lost> {
+        if !self.action.is_drain() || self.options.dry_run || !item.has_begun() {
+            return Ok(None);
+        }
+        match self.work(item).clear_up_after_others().await {
+            Ok(note) => Ok(note),
+            Err(Stop::Lost) => Err(Lost),
+            Err(Stop::Halt { .. } | Stop::Unstorable) => Ok(None),
+        }
+    }
+
+    /// Works on one node until it has ended, or the task stops.
+    pub(super) async fn run(&self, item: Item) -> Outcome {
+        let mut work = self.work(item);
         let ended = match &self.action {
             Action::Drain(params) => work.drain(params).await,
             _ => work.change().await,
@@ -407,6 +427,8 @@ impl Work<'_> {
             status: Some(ItemStatus::Pending),
             attempts: self.attempts(),
             before: (!self.past.may_be_written()).then_some(Value::Null),
+            // A cancelled drain is to be reverted like any other.
+            after: self.after.clone(),
             ..ItemUpdate::default()
         };
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);

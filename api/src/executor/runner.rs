@@ -10,10 +10,11 @@
 //!    └─ lease lost    ──▶ everything is dropped where it stands, nothing more is written
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use knm_shared::ids::Ordinal;
 use knm_shared::status::{Desired, ItemStatus, TaskStatus};
@@ -29,7 +30,7 @@ use super::schedule::{Next, Schedule};
 use super::turn::Turns;
 use crate::db::claim::{Claimed, Item};
 use crate::k8s::{Nodes, Pods};
-use crate::lease::Lease;
+use crate::lease::{Lease, Lost};
 use crate::progress::{Claim, End, ItemUpdate};
 use crate::tasks::{Action, Author, Options};
 
@@ -39,7 +40,8 @@ use crate::tasks::{Action, Author, Options};
 const MAX_ATTEMPTS: i32 = 5;
 
 /// Nodes that are prepared (their `before` made durable) while others occupy the calls: keeps the
-/// calls busy during a commit.
+/// calls busy during a commit. Not where a rule may forbid the next node at any moment: a node that is
+/// prepared is a node that is begun.
 const PREPARED_PER_CALL: usize = 2;
 
 /// Calls of a drain at a time, for each node that it works on, and in all.
@@ -139,12 +141,17 @@ impl Runner {
             }
         };
         let Some(cluster) = inner.clusters.get(&self.claimed.cluster) else {
-            let why = format!("cluster {:?} is not configured here", self.claimed.cluster);
-            return self.give_up(items, why).await;
+            // Removed here since the claim, or a cancelled task's that cannot be opened.
+            let open = items.iter().filter(|item| !item.status.is_terminal());
+            let left = open.map(|item| Left::untouched(item, &action)).collect();
+            let why = self.asked().unwrap_or(Halt::HandBack);
+            return self.finish(left, Some(why)).await;
         };
         let concurrency = options.concurrency as usize;
         let (calls, prepared) = if action.is_drain() {
             ((concurrency * DRAIN_CALLS_PER_NODE).min(DRAIN_CALLS), concurrency)
+        } else if options.max_failures.is_some() || options.not_after.is_some() {
+            (concurrency, concurrency)
         } else {
             (concurrency, concurrency * PREPARED_PER_CALL)
         };
@@ -233,7 +240,12 @@ impl Runner {
             }
             if workers.is_empty() && !waits {
                 let rest = schedule.into_rest();
-                let rest = rest.iter().map(|item| Left::untouched(item, &job.action));
+                let ends = matches!(why, Some(Halt::Cancel | Halt::Stopped(_)));
+                let rest = if ends {
+                    Self::clear_up(job, rest).await?
+                } else {
+                    rest.iter().map(|item| Left::untouched(item, &job.action)).collect()
+                };
                 return Some((left.into_values().chain(rest).collect(), why));
             }
             tokio::select! {
@@ -267,6 +279,21 @@ impl Runner {
                 () = tokio::time::sleep(LOOK_AGAIN), if waits => {}
             }
         }
+    }
+
+    /// Nodes that former holders have begun and nobody is going to finish are left as the options ask.
+    /// `None` when the lease is lost.
+    async fn clear_up(job: &Arc<Job>, rest: VecDeque<Item>) -> Option<Vec<Left>> {
+        let at_once = job.options.concurrency as usize;
+        let cleared = stream::iter(rest).map(|item| async move {
+            let mut left = Left::untouched(&item, &job.action);
+            if let Some(note) = job.clear_up(item).await? {
+                left.doubt = left.doubt.map(|doubt| format!("{doubt}; {note}"));
+            }
+            Ok(left)
+        });
+        let cleared: Result<_, Lost> = cleared.buffered(at_once).try_collect().await;
+        cleared.ok()
     }
 
     /// Shows on the node that comes next why it has to wait.

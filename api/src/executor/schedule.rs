@@ -240,7 +240,7 @@ impl Schedule {
         let may_start = |item: &Item| {
             let in_wave = size.is_none_or(|size| self.wave(item.ordinal, size) <= self.open_wave);
             in_wave
-                && Some(item.ordinal) != self.own
+                && (Some(item.ordinal) != self.own || self.todo.len() == 1)
                 && is_away(&self.places[item.ordinal as usize])
         };
         self.todo.iter().position(may_start).ok_or_else(|| {

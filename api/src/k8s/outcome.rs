@@ -6,6 +6,10 @@ use kube::core::Status;
 
 use super::fence::FenceError;
 
+/// No pause that a server asks for is longer for us: what it says may be a proxy's idea of a
+/// maintenance, and a task has its own patience.
+const LONGEST_ASKED: Duration = Duration::from_secs(30);
+
 /// A call that did not succeed, by what has to be done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -88,6 +92,7 @@ impl CallError {
         let details = status.details.as_ref();
         let pause = details.map_or(0, |d| d.retry_after_seconds);
         let retry_after = (pause > 0).then(|| Duration::from_secs(u64::from(pause))).or(asked);
+        let retry_after = retry_after.map(|pause| pause.min(LONGEST_ASKED));
         let cause = |reason| details?.causes.iter().find(|c| c.reason == reason);
         match status.code {
             403 if cause("NamespaceTerminating").is_some() => Self::NamespaceTerminating(message),
@@ -124,6 +129,10 @@ impl From<kube::Error> for CallError {
                 None => Self::NoAnswer(deepest(inner.as_ref())),
             },
             kube::Error::HyperError(inner) => Self::NoAnswer(deepest(inner)),
+            // A stream that was cut, or what came of it.
+            kube::Error::ReadEvents(_)
+            | kube::Error::SerdeError(_)
+            | kube::Error::LinesCodecMaxLineLengthExceeded => Self::NoAnswer(deepest(&error)),
             kube::Error::Auth(inner) => Self::Busy {
                 code: 0,
                 message: format!("cluster credentials: {inner}"),

@@ -195,7 +195,10 @@ pub async fn resume(state: State, request: Request, identity: Identity) -> Outco
 /// that one. Needs the right of the original action.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{id}/retry", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(
+        ("id" = Uuid, Path, description = "The task's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat harmless"),
+    ),
     responses(
         (status = 202, body = TaskView, headers(("Location" = String))),
         (status = 403, body = problem::Document, content_type = "application/problem+json"),
@@ -205,7 +208,8 @@ pub async fn resume(state: State, request: Request, identity: Identity) -> Outco
 )]
 pub async fn retry(state: State, request: Request, identity: Identity) -> Outcome {
     let id = id(&request)?;
-    let task = state.tasks.retry(&identity, id).await;
+    let key = idempotency_key(&request)?;
+    let task = state.tasks.retry(&identity, id, key).await;
     accepted(&task.map_err(|e| Problem::from(e).noting(Note::about(id)))?)
 }
 
@@ -216,7 +220,10 @@ pub async fn retry(state: State, request: Request, identity: Identity) -> Outcom
 /// right of the original action.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{id}/revert", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(
+        ("id" = Uuid, Path, description = "The task's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat harmless"),
+    ),
     responses(
         (status = 202, body = TaskView, headers(("Location" = String))),
         (status = 403, body = problem::Document, content_type = "application/problem+json"),
@@ -226,7 +233,8 @@ pub async fn retry(state: State, request: Request, identity: Identity) -> Outcom
 )]
 pub async fn revert(state: State, request: Request, identity: Identity) -> Outcome {
     let id = id(&request)?;
-    let task = state.tasks.revert(&identity, id).await;
+    let key = idempotency_key(&request)?;
+    let task = state.tasks.revert(&identity, id, key).await;
     accepted(&task.map_err(|e| Problem::from(e).noting(Note::about(id)))?)
 }
 

@@ -119,6 +119,26 @@ impl Action {
         }
     }
 
+    /// What a node has after the change of what it had `before`, as far as that follows from the
+    /// parameters and who made it.
+    #[must_use]
+    pub fn leaves(&self, before: &Map<String, Value>, username: &str) -> Map<String, Value> {
+        let after = |key: &String| match self {
+            Self::Label(params) | Self::Annotate(params) => {
+                Some(params.set.get(key).cloned().into())
+            }
+            Self::Taint(params) => Some(taint::value_after(params, key)),
+            Self::Cordon | Self::Drain(_) if key == cordon::UNSCHEDULABLE => Some(true.into()),
+            Self::Cordon | Self::Drain(_) if key == cordon::BY => Some(username.into()),
+            // When, the node alone knows.
+            Self::Cordon | Self::Drain(_) => None,
+            Self::Uncordon if key == cordon::UNSCHEDULABLE => Some(false.into()),
+            Self::Uncordon => Some(Value::Null),
+            Self::Revert(_) => None,
+        };
+        before.keys().filter_map(|key| Some((key.clone(), after(key)?))).collect()
+    }
+
     /// Whether pods are evicted.
     #[must_use]
     pub const fn is_drain(&self) -> bool {

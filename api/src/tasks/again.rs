@@ -1,5 +1,7 @@
 //! Tasks that follow from others: retry and revert, and what was done to a node.
 
+use jiff::Timestamp;
+use knm_shared::access::Action as Right;
 use knm_shared::ids::TaskId;
 use knm_shared::session::Identity;
 use knm_shared::status::ItemStatus;
@@ -9,7 +11,7 @@ use uuid::Uuid;
 use super::action::Action;
 use super::error::TaskError;
 use super::revert::{RevertParams, Undo};
-use super::service::{Service, require};
+use super::service::{Service, idempotency, require};
 use super::view::{HistoryView, ItemView, TaskView};
 use crate::db;
 use crate::db::tasks::NewTask;
@@ -22,7 +24,16 @@ impl Service {
     ///
     /// # Errors
     /// [`TaskError`]: `Conflict` when the task has not ended, or nothing of it has failed.
-    pub async fn retry(&self, identity: &Identity, task: TaskId) -> Result<TaskView, TaskError> {
+    pub async fn retry(
+        &self,
+        identity: &Identity,
+        task: TaskId,
+        idempotency_key: Option<String>,
+    ) -> Result<TaskView, TaskError> {
+        let idempotency = idempotency(&("retry", task), idempotency_key)?;
+        if let Some(first) = self.first_with(identity, idempotency.as_ref()).await? {
+            return Ok(first);
+        }
         let (parent, action) = self.ended(identity, task).await?;
         let items = db::items::all(&**self.pool().get().await?, task).await?;
         let failed = [ItemStatus::Failed, ItemStatus::Cancelled].map(ItemStatus::as_str);
@@ -37,13 +48,20 @@ impl Service {
             Action::Revert(_) => self.undo_of(task, &again).await?,
             _ => Vec::new(),
         };
+        require_for_undo(identity, &parent.cluster, &undo)?;
         let mut options = parent.options.clone();
         if let Some(options) = options.as_object_mut() {
-            // It was for the first try.
-            options.remove("not_after");
+            // A window that is over was for the first try.
+            let is_over = |end: &Value| {
+                let end: Option<Timestamp> = end.as_str().and_then(|end| end.parse().ok());
+                end.is_none_or(|end| end <= Timestamp::now())
+            };
+            if options.get("not_after").is_some_and(is_over) {
+                options.remove("not_after");
+            }
         }
-        let params = action.params();
-        self.follow(identity, &parent, (action.name(), params, options), again, undo).await
+        let what = (action.name(), action.params(), options);
+        self.follow(identity, &parent, what, again, undo, idempotency).await
     }
 
     /// Restores what the task changed, on the nodes where that still stands. While such a task is
@@ -51,7 +69,16 @@ impl Service {
     ///
     /// # Errors
     /// [`TaskError`]: `Conflict` when the task has not ended, or has changed nothing.
-    pub async fn revert(&self, identity: &Identity, task: TaskId) -> Result<TaskView, TaskError> {
+    pub async fn revert(
+        &self,
+        identity: &Identity,
+        task: TaskId,
+        idempotency_key: Option<String>,
+    ) -> Result<TaskView, TaskError> {
+        let idempotency = idempotency(&("revert", task), idempotency_key)?;
+        if let Some(first) = self.first_with(identity, idempotency.as_ref()).await? {
+            return Ok(first);
+        }
         let (parent, action) = self.ended(identity, task).await?;
         if parent.options["dry_run"] == true {
             return Err(TaskError::Conflict(
@@ -61,11 +88,14 @@ impl Service {
         let items = db::items::all(&**self.pool().get().await?, task).await?;
         let (mut nodes, mut undo) = (Vec::new(), Vec::new());
         for item in items {
-            if let (Some(Value::Object(before)), Some(Value::Object(after))) =
-                (&item.before, &item.after)
-                && before != after
-            {
-                undo.push(Undo { expect: after.clone(), restore: before.clone() });
+            let Some(Value::Object(before)) = &item.before else { continue };
+            let after = match &item.after {
+                Some(Value::Object(after)) => after.clone(),
+                // Whoever made the change did not get to see the node after it.
+                _ => action.leaves(before, &parent.username),
+            };
+            if *before != after && !before.is_empty() {
+                undo.push(Undo { expect: after, restore: before.clone() });
                 nodes.push(item);
             }
         }
@@ -74,9 +104,11 @@ impl Service {
                 "there is nothing to revert: the task has changed no node".into(),
             ));
         }
+        require_for_undo(identity, &parent.cluster, &undo)?;
         let params = Action::Revert(RevertParams { task: task.0, keys: action.keys() }).params();
         let options = serde_json::json!({"concurrency": parent.options["concurrency"]});
-        self.follow(identity, &parent, ("revert", params, options), nodes, undo).await
+        let what = ("revert", params, options);
+        self.follow(identity, &parent, what, nodes, undo, idempotency).await
     }
 
     /// What was done to a node, newest first.
@@ -96,17 +128,30 @@ impl Service {
     ) -> Result<(TaskView, Action), TaskError> {
         let view = self.get(identity, task).await?;
         let action = action_of(&view)?;
-        require(identity, &view.cluster, &action.needs())?;
-        // What a revert needs is what its original needed.
-        if let Action::Revert(RevertParams { task, .. }) = &action {
-            let original = self.get(identity, TaskId(*task)).await?;
-            require(identity, &original.cluster, &action_of(&original)?.needs())?;
-        }
+        require(identity, &view.cluster, &self.needs(&action).await?)?;
         if view.completed_at.is_none() {
             let status = &view.status;
             return Err(TaskError::Conflict(format!("the task has not ended: it is {status}")));
         }
         Ok((view, action))
+    }
+
+    /// What an action takes; a revert takes what the task did at whose beginning it is.
+    async fn needs(&self, action: &Action) -> Result<Vec<Right>, TaskError> {
+        let mut needs = action.needs();
+        let client = self.pool().get().await?;
+        let mut origin = origin(action);
+        while let Some(task) = origin {
+            // It may have been removed by now, and then nobody knows what it took.
+            let Some(view) = db::tasks::get(&**client, task).await? else {
+                needs.extend([Right::Drain, Right::EvictByTaint, Right::ChangeProtectedKeys]);
+                break;
+            };
+            let action = action_of(&view)?;
+            needs.extend(action.needs());
+            origin = self::origin(&action);
+        }
+        Ok(needs)
     }
 
     /// What a revert that is retried had to undo.
@@ -129,6 +174,7 @@ impl Service {
         (action, params, options): (&'static str, Value, Value),
         items: Vec<ItemView>,
         undo: Vec<Undo>,
+        idempotency: Option<(String, Vec<u8>)>,
     ) -> Result<TaskView, TaskError> {
         let (nodes, uids) = items.into_iter().map(|i| (i.node, i.node_uid)).unzip();
         let task = NewTask {
@@ -136,6 +182,7 @@ impl Service {
             user: identity.user,
             username: identity.username.clone(),
             cluster: parent.cluster.clone(),
+            cluster_stored: self.cluster_stored(&parent.cluster),
             action,
             params,
             options,
@@ -145,10 +192,28 @@ impl Service {
             undo,
             parent: Some(TaskId(parent.id)),
             webhook: self.webhook(None)?,
-            idempotency: None,
+            idempotency,
         };
         self.store(identity, task).await
     }
+}
+
+/// The task that a revert is for.
+const fn origin(action: &Action) -> Option<TaskId> {
+    match action {
+        Action::Revert(RevertParams { task, .. }) => Some(TaskId(*task)),
+        _ => None,
+    }
+}
+
+/// A taint that comes back evicts as one that is set, whoever had removed it.
+fn require_for_undo(identity: &Identity, cluster: &str, undo: &[Undo]) -> Result<(), TaskError> {
+    let evicts =
+        |(name, value): (&String, &Value)| name.ends_with(":NoExecute") && value.is_string();
+    if undo.iter().any(|undo| undo.restore.iter().any(evicts)) {
+        require(identity, cluster, &[Right::EvictByTaint])?;
+    }
+    Ok(())
 }
 
 fn action_of(task: &TaskView) -> Result<Action, TaskError> {

@@ -20,7 +20,7 @@ pub const REASON: &str = "kube-node-manager.io/cordon-reason";
 const ANNOTATIONS: [&str; 3] = [BY, AT, REASON];
 
 /// The key of `spec.unschedulable` among a change's keys.
-const UNSCHEDULABLE: &str = "unschedulable";
+pub const UNSCHEDULABLE: &str = "unschedulable";
 
 /// Makes a node unschedulable and leaves the author's note.
 #[must_use]

@@ -97,12 +97,13 @@ pub fn fate(
     let finished = is_finished(pod);
     match controller(pod) {
         Some(owner) if owner.kind == "DaemonSet" && !finished => {
-            return match (daemonset_exists(owner), params.ignore_daemonsets) {
-                (true, true) => Fate::Stay(Stays::DaemonSet),
-                (true, false) => Fate::Refuse(Refusal::DaemonSet),
-                (false, _) if params.force => go,
-                (false, _) => Fate::Refuse(Refusal::OrphanOfDaemonSet),
-            };
+            match (daemonset_exists(owner), params.ignore_daemonsets) {
+                (true, true) => return Fate::Stay(Stays::DaemonSet),
+                (true, false) => return Fate::Refuse(Refusal::DaemonSet),
+                // What else it may be refused for holds as well.
+                (false, _) if params.force => {}
+                (false, _) => return Fate::Refuse(Refusal::OrphanOfDaemonSet),
+            }
         }
         _ => {}
     }

@@ -22,6 +22,8 @@ use super::submit::DrainParams;
 use crate::clusters::{Cluster, Sync};
 use crate::k8s::{CallError, Pods, Right, Terms};
 
+/// Why the eviction API refuses such a pod for good.
+const TWO_BUDGETS: &str = "more than one disruption budget covers it";
 /// Up to so many nodes their pods are asked for one by one, beyond it all pods of the cluster.
 const ASKED_ONE_BY_ONE: usize = 20;
 /// Up to so many nodes every pod is listed, beyond it only those that stand in the way.
@@ -57,6 +59,9 @@ pub struct PreviewView {
     pub missing_rights: Vec<String>,
     /// What could not be looked up, and other things to know before the start.
     pub warnings: Vec<String>,
+    /// Whether the pods could be looked at, where the task is about pods; if not, how many there are is
+    /// not known.
+    pub pods_known: bool,
     /// The nodes, in the order of the task.
     pub nodes: Vec<NodePreview>,
     /// `drain`: the disruption budgets of the pods that would go, those that allow nothing first.
@@ -147,14 +152,18 @@ impl Preview<'_> {
             warnings.push(format!("the rights in the cluster could not be checked: {error}"));
             Vec::new()
         });
-        let budgets = match self.action {
+        let looked = match self.action {
             Action::Drain(params) => self.drain(params, &mut views, &mut warnings).await,
             Action::Taint(_) => {
-                self.no_execute(&mut views, &mut warnings).await;
-                Vec::new()
+                self.no_execute(&mut views, &mut warnings).await.map(|()| Vec::new())
             }
-            _ => Vec::new(),
+            _ => Ok(Vec::new()),
         };
+        let pods_known = looked.is_ok();
+        let budgets = looked.unwrap_or_else(|error| {
+            warnings.push(format!("the pods could not be listed: {error}"));
+            Vec::new()
+        });
         let count = |result: &str| views.iter().filter(|v| v.result == result).count();
         let needs = self.action.needs();
         let role = needs.iter().map(|action| action.rule().role).max().unwrap_or(Role::Viewer);
@@ -171,6 +180,7 @@ impl Preview<'_> {
             permitted: needs.iter().all(|action| access.may_on(&self.cluster.name, *action)),
             missing_rights,
             warnings,
+            pods_known,
             nodes: views,
             budgets,
         }
@@ -215,19 +225,16 @@ impl Preview<'_> {
     }
 
     /// Adds what would become of the pods, and returns the budgets that they are covered by.
+    ///
+    /// # Errors
+    /// When the pods cannot be listed.
     async fn drain(
         &self,
         params: &DrainParams,
         views: &mut [NodePreview],
         warnings: &mut Vec<String>,
-    ) -> Vec<BudgetPreview> {
-        let by_node = match self.pods_by_node(&params.pod_selector, views).await {
-            Ok(by_node) => by_node,
-            Err(error) => {
-                warnings.push(format!("the pods could not be listed: {error}"));
-                return Vec::new();
-            }
-        };
+    ) -> Result<Vec<BudgetPreview>, CallError> {
+        let by_node = self.pods_by_node(&params.pod_selector, views).await?;
         let budgets = match self.pods.budgets(&self.terms).await {
             Ok(budgets) => budgets.iter().map(Budget::of).collect(),
             Err(error) => {
@@ -240,7 +247,7 @@ impl Preview<'_> {
         let mut covered = vec![0; budgets.len()];
         for view in views {
             let mut goes = false;
-            let mut fates = Vec::new();
+            let (mut fates, mut doubly) = (Vec::new(), Vec::new());
             for pod in by_node.get(&view.node).into_iter().flatten() {
                 let namespace = pod.metadata.namespace.clone().unwrap_or_default();
                 let fate = fate(pod, params, now, |owner| {
@@ -253,10 +260,15 @@ impl Preview<'_> {
                     guards.iter().for_each(|(i, _): &(usize, _)| covered[*i] += 1);
                 }
                 goes |= matches!(fate, Fate::Evict | Fate::Wait);
+                if matches!(fate, Fate::Evict) && shown.fate == "refuse" {
+                    doubly.push(shown.pod.clone());
+                }
                 fates.push((shown.pod.clone(), fate));
                 view.add(shown, in_full);
             }
-            if let Some(why) = refusals(&fates) {
+            let doubly =
+                (!doubly.is_empty()).then(|| format!("{TWO_BUDGETS}: {}", doubly.join(", ")));
+            if let Some(why) = refusals(&fates).or(doubly) {
                 view.result = "refused".into();
                 view.message = Some(why);
             }
@@ -282,22 +294,23 @@ impl Preview<'_> {
         shown.sort_by(|a, b| {
             (a.disruptions_allowed, &a.budget).cmp(&(b.disruptions_allowed, &b.budget))
         });
-        shown
+        Ok(shown)
     }
 
     /// Adds the pods that new NoExecute taints would end.
-    async fn no_execute(&self, views: &mut [NodePreview], warnings: &mut Vec<String>) {
+    ///
+    /// # Errors
+    /// When the pods cannot be listed.
+    async fn no_execute(
+        &self,
+        views: &mut [NodePreview],
+        warnings: &mut Vec<String>,
+    ) -> Result<(), CallError> {
         let is_new = |view: &NodePreview| !no_execute_taints(view).is_empty();
         if !views.iter().any(is_new) {
-            return;
+            return Ok(());
         }
-        let by_node = match self.pods_by_node("", views).await {
-            Ok(by_node) => by_node,
-            Err(error) => {
-                warnings.push(format!("the pods could not be listed: {error}"));
-                return;
-            }
-        };
+        let by_node = self.pods_by_node("", views).await?;
         warnings.push("NoExecute taints end pods without asking their disruption budgets".into());
         let in_full = views.len() <= LISTED_IN_FULL;
         for view in views {
@@ -308,6 +321,7 @@ impl Preview<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     async fn pods_by_node(
@@ -373,7 +387,7 @@ fn drained(pod: &Pod, fate: Fate, params: &DrainParams, guards: &[(usize, &Budge
         Fate::Refuse(why) => ("refuse", Some(why.as_str().into())),
         Fate::Evict if params.disable_eviction => ("evict", None),
         Fate::Evict => match guards {
-            [_, _, ..] => ("refuse", Some("more than one disruption budget covers it".to_owned())),
+            [_, _, ..] => ("refuse", Some(TWO_BUDGETS.to_owned())),
             [(_, budget)] if budget.allowed == 0 => {
                 let Budget { name, healthy, desired, .. } = budget;
                 let why = format!("budget {name} needs {desired} healthy pods and has {healthy}");

@@ -10,6 +10,7 @@ use knm_shared::ids::{Ordinal, OwnerId, Seq, TaskId, UserId};
 use knm_shared::pg::Pool;
 use knm_shared::session::{Identity, Role};
 use knm_shared::status::Desired;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -99,9 +100,7 @@ impl Service {
     ) -> Result<TaskView, TaskError> {
         let Inner { limits, .. } = &*self.inner;
         let idempotency = idempotency(&body, idempotency_key)?;
-        if let Some((key, hash)) = &idempotency
-            && let Some(first) = self.repeated(identity.user, key, hash).await?
-        {
+        if let Some(first) = self.first_with(identity, idempotency.as_ref()).await? {
             return Ok(first);
         }
         let (action, options) = check(&body, limits)?;
@@ -117,6 +116,7 @@ impl Service {
             user: identity.user,
             username: identity.username.clone(),
             cluster: cluster.name.to_string(),
+            cluster_stored: self.cluster_stored(&cluster.name),
             action: action.name(),
             params: action.params(),
             options: options.to_value(),
@@ -151,11 +151,10 @@ impl Service {
                 Ok(stored.view)
             }
             Ok(Inserted::Child(view)) => Ok(view),
-            Ok(Inserted::KeyUsed) => {
-                let (key, hash) = task.idempotency.unwrap_or_default();
-                self.repeated(identity.user, &key, &hash)
-                    .await?
-                    .ok_or_else(|| TaskError::Conflict("try again".into()))
+            Ok(Inserted::Nothing) => {
+                drop(client);
+                let first = self.first_with(identity, task.idempotency.as_ref()).await?;
+                first.ok_or_else(|| no_cluster(&task.cluster))
             }
             // The answer was lost, not necessarily the task.
             Err(error) if error.as_db_error().is_none() => {
@@ -164,6 +163,18 @@ impl Service {
                 db::tasks::get(&**client, task.id).await?.ok_or_else(|| error.into())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The task that a request with this key has led to before, if there was one.
+    pub(super) async fn first_with(
+        &self,
+        identity: &Identity,
+        idempotency: Option<&(String, Vec<u8>)>,
+    ) -> Result<Option<TaskView>, TaskError> {
+        match idempotency {
+            Some((key, hash)) => self.repeated(identity.user, key, hash).await,
+            None => Ok(None),
         }
     }
 
@@ -177,7 +188,7 @@ impl Service {
         let client = self.inner.pool.get().await?;
         match db::tasks::by_idempotency_key(&**client, user, key).await? {
             Some((_, first)) if first != hash => Err(TaskError::Conflict(
-                "this Idempotency-Key was used before with another body".into(),
+                "this Idempotency-Key was used before for another request".into(),
             )),
             found => Ok(found.map(|(view, _)| view)),
         }
@@ -194,10 +205,9 @@ impl Service {
     /// A cluster that exists for the caller.
     fn cluster(&self, identity: &Identity, name: Option<&str>) -> Result<Cluster, TaskError> {
         let name = name.unwrap_or_else(|| self.inner.clusters.default_name());
-        let unknown =
-            || TaskError::Invalid(vec![FieldError::new("cluster", format!("no cluster {name:?}"))]);
         let readable = identity.access.may_on(name, Right::ReadCluster);
-        let cluster = self.inner.clusters.get(name).filter(|_| readable).ok_or_else(unknown)?;
+        let found = self.inner.clusters.get(name).filter(|_| readable);
+        let cluster = found.ok_or_else(|| no_cluster(name))?;
         match cluster.nodes.state() {
             Sync::Never { error } => Err(TaskError::Unavailable(format!(
                 "the nodes of cluster {name:?} are not known yet: {}",
@@ -205,6 +215,11 @@ impl Service {
             ))),
             _ => Ok(cluster),
         }
+    }
+
+    /// Whether a cluster is one of the table, rather than the configured one.
+    pub(super) fn cluster_stored(&self, name: &str) -> bool {
+        name != self.inner.clusters.default_name()
     }
 
     /// Calls about pods of a cluster, to show them.
@@ -294,7 +309,9 @@ impl Service {
         let client = self.inner.pool.get().await?;
         let view =
             db::tasks::request(&**client, task, desired).await?.ok_or(TaskError::NotFound)?;
-        if view.desired == desired.as_str() {
+        // What has ended as it was wanted is no news; nothing else can be wanted of it.
+        let has_ended = view.completed_at.is_some();
+        if view.desired == desired.as_str() && (!has_ended || view.status == "cancelled") {
             return Ok(view);
         }
         Err(TaskError::Conflict(if view.completed_at.is_some() {
@@ -310,7 +327,8 @@ enum Inserted {
     New(Stored),
     /// Another that does the same to the same parent is under way.
     Child(TaskView),
-    KeyUsed,
+    /// The idempotency key was used before, or the cluster was removed.
+    Nothing,
 }
 
 /// One statement; or, for a task with a parent, one transaction that lets nobody else have another
@@ -323,16 +341,20 @@ async fn insert(
     let Some(parent) = task.parent else {
         return Ok(db::tasks::insert(&***client, task, owner)
             .await?
-            .map_or(Inserted::KeyUsed, Inserted::New));
+            .map_or(Inserted::Nothing, Inserted::New));
     };
     let transaction = client.transaction().await?;
     db::tasks::lock(&transaction, parent).await?;
-    if let Some(child) = db::tasks::unfinished_child(&transaction, parent, task.action).await? {
+    if let Some(child) = db::tasks::unfinished_child(&transaction, parent, task).await? {
         return Ok(Inserted::Child(child));
     }
     let stored = db::tasks::insert(&transaction, task, owner).await?;
     transaction.commit().await?;
-    Ok(stored.map_or(Inserted::KeyUsed, Inserted::New))
+    Ok(stored.map_or(Inserted::Nothing, Inserted::New))
+}
+
+fn no_cluster(name: &str) -> TaskError {
+    TaskError::Invalid(vec![FieldError::new("cluster", format!("no cluster {name:?}"))])
 }
 
 fn check(body: &Submission, limits: &Executor) -> Result<(Action, Options), TaskError> {
@@ -385,8 +407,9 @@ fn readable_clusters(identity: &Identity) -> Option<Vec<String>> {
     }
 }
 
-fn idempotency(
-    body: &Submission,
+/// The key and what it stands for.
+pub(super) fn idempotency(
+    request: &impl Serialize,
     key: Option<String>,
 ) -> Result<Option<(String, Vec<u8>)>, TaskError> {
     let Some(key) = key else { return Ok(None) };
@@ -396,8 +419,8 @@ fn idempotency(
             format!("must be 1 to {MAX_KEY} printable ASCII characters without spaces"),
         )]));
     }
-    let body = serde_json::to_vec(body).map_err(anyhow::Error::from)?;
-    Ok(Some((key, Sha256::digest(body).to_vec())))
+    let request = serde_json::to_vec(request).map_err(anyhow::Error::from)?;
+    Ok(Some((key, Sha256::digest(request).to_vec())))
 }
 
 fn parse<T: std::str::FromStr>(field: &str, word: &str) -> Result<T, TaskError>

@@ -75,6 +75,12 @@ pub(super) fn values<'a>(
     names.map(|wanted| (wanted.clone(), find(wanted).map(value).into())).collect()
 }
 
+/// What a taint that `params` change is given, by its name.
+pub(super) fn value_after(params: &TaintParams, wanted: &str) -> Value {
+    let set = params.set.iter().find(|t| name(&t.key, &t.effect) == wanted);
+    set.map(|taint| taint.value.as_str()).into()
+}
+
 /// `key:effect`
 fn name(key: &str, effect: &str) -> String {
     format!("{key}:{effect}")

@@ -42,6 +42,8 @@ pub struct TaskView {
     pub seq: i64,
     /// Who submitted it.
     pub user_id: Uuid,
+    /// Their name.
+    pub username: String,
     /// Cluster that it acts on.
     pub cluster: String,
     /// What it does.
@@ -88,13 +90,13 @@ pub struct TaskView {
     pub completed_at: Option<Timestamp>,
 }
 
-/// `done` of `total` in percent, with one decimal.
+/// `done` of `total` in percent, with one decimal, rounded down: 100 is the end.
 #[must_use]
 pub fn percent(done: u32, total: u32) -> f64 {
     if total == 0 {
         return 0.0;
     }
-    (f64::from(done) * 1000.0 / f64::from(total)).round() / 10.0
+    (f64::from(done) * 1000.0 / f64::from(total)).floor() / 10.0
 }
 
 /// One node of a task.
@@ -225,5 +227,6 @@ mod tests {
         assert_eq!(percent(0, 0), 0.0);
         assert_eq!(percent(1, 3), 33.3);
         assert_eq!(percent(3, 3), 100.0);
+        assert_eq!(percent(4_999, 5_000), 99.9, "not before the end");
     }
 }

@@ -1,5 +1,6 @@
 //! The task engine's storage against a real PostgreSQL.
 
+mod clusters;
 mod leases;
 mod race;
 mod retention;

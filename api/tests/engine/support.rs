@@ -203,6 +203,7 @@ pub(crate) fn new_task(n: usize) -> NewTask {
         user: USER,
         username: "tester".into(),
         cluster: "default".into(),
+        cluster_stored: false,
         action: "label",
         params: serde_json::json!({}),
         options: serde_json::json!({}),

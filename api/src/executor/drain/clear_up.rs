@@ -1,5 +1,6 @@
 //! After a drain that did not end well: how the node is left, and said to be.
 
+use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
 use crate::executor::item::{Ended, Stop, Verdict, Work};
@@ -29,6 +30,36 @@ impl Work<'_> {
         }
     }
 
+    /// The same for a node that was last worked on under another claim.
+    ///
+    /// # Errors
+    /// When the task is another's.
+    pub(in crate::executor) async fn clear_up_after_others(
+        &mut self,
+    ) -> Result<Option<String>, Stop> {
+        if !self.job.options.uncordon_on_failure {
+            return Ok(None);
+        }
+        self.clears_up = true;
+        let mut tries = self.tries();
+        loop {
+            tries.begin();
+            let settled = match self.read_node(&mut tries).await? {
+                Ok(node) => self.settle_past(&node).await?,
+                Err(verdict) => Some(verdict),
+            };
+            match settled {
+                None => return self.uncordon_if_asked().await,
+                Some(Verdict::End(Ended { message, .. })) => return Ok(message),
+                Some(Verdict::Again(trouble)) => {
+                    if let Some(ended) = self.pause(&mut tries, &trouble).await? {
+                        return Ok(ended.message);
+                    }
+                }
+            }
+        }
+    }
+
     /// What was done, if anything was to be done.
     async fn uncordon_if_asked(&mut self) -> Result<Option<String>, Stop> {
         let was = self.past.bound().and_then(|before| before.get("unschedulable"));
@@ -44,6 +75,20 @@ impl Work<'_> {
         }))
     }
 
+    /// Whether the node is as this task has cordoned it. Of a cordon under another claim only the name
+    /// in it is known.
+    fn is_cordon_ours(&self, node: &Node) -> bool {
+        let note = |key| node.metadata.annotations.as_ref().and_then(|a| a.get(key));
+        let ours = match &self.after {
+            Some(after) => {
+                after.get(cordon::AT).and_then(Value::as_str)
+                    == note(cordon::AT).map(String::as_str)
+            }
+            None => note(cordon::BY) == Some(&self.job.author.username),
+        };
+        ours && node.metadata.uid.as_deref() == Some(&self.item.uid)
+    }
+
     /// Returns why it was not done.
     async fn uncordon(&mut self) -> Result<Option<String>, Stop> {
         let mut tries = self.tries();
@@ -51,11 +96,7 @@ impl Work<'_> {
             tries.begin();
             let trouble = match self.read_node(&mut tries).await? {
                 Ok(node) => {
-                    let ours = self.after.as_ref().and_then(|after| after.get(cordon::AT));
-                    let now = node.metadata.annotations.as_ref().and_then(|a| a.get(cordon::AT));
-                    if node.metadata.uid.as_deref() != Some(&self.item.uid)
-                        || ours.and_then(Value::as_str) != now.map(String::as_str)
-                    {
+                    if !self.is_cordon_ours(&node) {
                         return Ok(Some("somebody else has changed that meanwhile".into()));
                     }
                     let Plan::Change(change) = cordon::uncordon(&node) else { return Ok(None) };

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use super::evictions::Evictions;
 use super::sort::Sorted;
 use super::{ask, leaving, list, uid};
+use crate::executor::apply::recreated;
 use crate::executor::backoff::Tries;
 use crate::executor::failure::Failure;
 use crate::executor::item::{Ended, Job, Stop, Verdict, Work};
 use crate::k8s::{CallError, DryRun, Leaving, Terms};
-use crate::tasks::DrainParams;
 use crate::tasks::pods::{is_overdue, tolerates_cordon};
+use crate::tasks::{DrainParams, cordon};
 
 /// Evictions of one node at a time.
 const AT_ONCE: usize = 10;
@@ -254,6 +255,9 @@ impl Work<'_> {
                 for pod in pods.iter().filter(|pod| is_overdue(pod, emptying.params, now)) {
                     emptying.evictions.forget(pod);
                 }
+                if self.is_recreated() {
+                    return Ok(Some(Ok(recreated())));
+                }
                 let refused = self.take_up_late(&pods, emptying).await?;
                 emptying.listing.arrived(emptying.evictions.gone() > gone, self.tries());
                 refused.map_or(Ok(None), |why| failed(Failure::Pods, why))
@@ -279,13 +283,23 @@ impl Work<'_> {
         }
     }
 
-    /// Takes up pods that were on their way to the node when it was cordoned. Returns why the drain
-    /// cannot go on.
+    /// Whether another node has the name by now: its pods are none of this drain's.
+    fn is_recreated(&self) -> bool {
+        let node = self.job.cache.get(&self.item.node);
+        node.is_some_and(|node| node.metadata.uid.as_deref() != Some(&self.item.uid))
+    }
+
+    /// Takes up pods that were on their way to the node when it was cordoned. On a node that somebody
+    /// has made schedulable meanwhile new ones are welcome. Returns why the drain cannot go on.
     async fn take_up_late(
         &mut self,
         listed: &[Pod],
         emptying: &mut Emptying<'_>,
     ) -> Result<Option<String>, Stop> {
+        let node = self.job.cache.get(&self.item.node);
+        if !node.is_some_and(|node| cordon::is_unschedulable(&node)) {
+            return Ok(None);
+        }
         let is_late = |pod: &&Pod| !emptying.evictions.knows(pod) && !tolerates_cordon(pod);
         let late: Vec<_> = listed.iter().filter(is_late).cloned().collect();
         if late.is_empty() {

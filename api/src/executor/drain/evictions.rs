@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! Due ──call──▶ Calling ─ accepted ──────────────▶ Leaving ─ not listed ─▶ Gone
-//!  ▲ ▲             ├─ 404 ────────────────────────────────────────────────▶ Gone
-//!  │ └─ later ─────┼─ 429 (budget), 5xx, 403 of an ending namespace
-//!  └─ still there ─┴─ 409, no answer ─▶ Doubtful ─ listed as terminating ─▶ Leaving
-//!                                                 └─ not listed ──────────▶ Gone
+//!  ▲ ▲             │
+//!  │ └─ later ─────┼─ 429, 403 of an ending namespace
+//!  └─ still there ─┴─ 404, 409, 5xx, no answer ─▶ Doubtful ─ listed as terminating ─▶ Leaving
+//!                                                          └─ not listed ──────────▶ Gone
 //! ```
+//!
+//! Only a list says that a pod is gone: a 404 may be a proxy's.
 //!
 //! A pod is known by its UID; a new one of the same name is another pod. One that may have been
 //! evicted is not evicted again before a list that began later has shown it without an end in sight.
@@ -118,8 +120,6 @@ impl Evictions {
         }
         pod.state = match answer {
             Ok(()) => State::Leaving,
-            Err(CallError::NotFound(_)) => State::Gone,
-            Err(CallError::Conflict(_)) => State::Doubtful { since: now },
             Err(CallError::Fenced) => State::Due { at: now },
             Err(CallError::NamespaceTerminating(_)) => State::Due { at: now + NAMESPACE_PAUSE },
             Err(CallError::Budget { budget, retry_after, .. }) => {
@@ -131,20 +131,30 @@ impl Evictions {
             Err(CallError::Refused(refusal)) => {
                 return Some(format!("cannot evict {}: {}", pod.name, refusal.message));
             }
-            Err(error @ (CallError::Busy { .. } | CallError::NoAnswer(_))) => {
-                let in_doubt = error.leaves_doubt();
+            // Whoever says so (flow control, a webhook), it means later: the drain's own deadline decides.
+            Err(CallError::Busy { code: 429, retry_after, .. }) => {
+                State::Due { at: now + budget_pause(pod.tries.count(), retry_after) }
+            }
+            Err(
+                error @ (CallError::Conflict(_)
+                | CallError::NotFound(_)
+                | CallError::Busy { .. }
+                | CallError::NoAnswer(_)),
+            ) => {
                 let why = error.to_string();
-                let asked = match error {
-                    CallError::Busy { retry_after, .. } => retry_after,
-                    _ => None,
+                let trouble = match error {
+                    CallError::Busy { retry_after: asked, .. } => {
+                        Trouble::Busy { why: why.clone(), asked }
+                    }
+                    CallError::NoAnswer(_) => Trouble::Busy { why: why.clone(), asked: None },
+                    _ => Trouble::Changed(why.clone()),
                 };
                 pod.tries.add_call(cost);
-                let Some(pause) = pod.tries.next(&Trouble::Busy { why: why.clone(), asked }) else {
+                let Some(pause) = pod.tries.next(&trouble) else {
                     let tries = pod.tries.count();
                     return Some(format!("cannot evict {} in {tries} tries: {why}", pod.name));
                 };
-                let at = now + pause;
-                if in_doubt { State::Doubtful { since: at } } else { State::Due { at } }
+                State::Doubtful { since: now + pause }
             }
         };
         None
@@ -306,10 +316,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn not_found_is_gone_and_a_refusal_fails_the_node() {
+    async fn not_found_is_gone_once_it_is_not_listed_and_a_refusal_fails_the_node() {
+        let not_found = || Err(CallError::NotFound("not found".into()));
         let (mut evictions, now) = one();
-        assert_eq!(answer(&mut evictions, Err(CallError::NotFound(String::new())), now), None);
+        assert_eq!(answer(&mut evictions, not_found(), now), None);
+        assert_eq!(evictions.gone(), 0);
+        evictions.listed(&[], now);
         assert_eq!(evictions.gone(), 1);
+        // Of a pod that goes on being listed it is no answer, and not one to be put up with for ever.
+        let (mut evictions, mut now) = one();
+        let why = loop {
+            if let Some(why) = answer(&mut evictions, not_found(), now) {
+                break why;
+            }
+            now += SECOND;
+            evictions.listed(&[pod("web-0", "u0", false)], now + SECOND);
+            now += SECOND;
+            assert_eq!(evictions.due(now, 10), ["u0"]);
+        };
+        assert!(why.starts_with("cannot evict shop/web-0 in "), "{why}");
         let (mut evictions, now) = one();
         let refusal = CallError::Refused(Refusal { code: 500, message: "two budgets".into() });
         let why = answer(&mut evictions, Err(refusal), now).expect("failed");
@@ -318,17 +343,27 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_of_a_busy_server_is_retried_for_a_while() {
+        let busy = |code| Err(CallError::Busy { code, message: "busy".into(), retry_after: None });
         let (mut evictions, mut now) = one();
         let mut tries = 0;
         let why = loop {
-            let busy = CallError::Busy { code: 429, message: "busy".into(), retry_after: None };
-            if let Some(why) = answer(&mut evictions, Err(busy), now) {
+            if let Some(why) = answer(&mut evictions, busy(503), now) {
                 break why;
             }
             tries += 1;
-            now = evictions.next_due().expect("due");
+            now += SECOND * 11;
+            evictions.listed(&[pod("web-0", "u0", false)], now);
             assert_eq!(evictions.due(now, 10).len(), 1);
         };
         assert!(tries > 5 && why.contains("busy"), "{tries}: {why}");
+        // "Not now" is waited for as a budget is.
+        let (mut evictions, mut now) = one();
+        for _ in 0..1000 {
+            assert_eq!(answer(&mut evictions, busy(429), now), None);
+            let due = evictions.next_due().expect("due");
+            assert!(due > now && due < now + SECOND * 7);
+            now = due;
+            assert_eq!(evictions.due(now, 10).len(), 1);
+        }
     }
 }

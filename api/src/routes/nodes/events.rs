@@ -1,10 +1,10 @@
 //! The nodes of a cluster as they change: server-sent events, from memory.
 //!
 //! ```text
-//! Listing ──all pages──▶ Following ──20 s──▶ a comment
+//! Listing ──all pages──▶ Following ──20 s──▶ a sign of life
 //!    │                      │
-//!    └────────── 5 s ───────┴── the session has ended, or may not read the cluster any more: the end
-//!    ▲                      │
+//!    └────────── 5 s ───────┴── the session has ended, or may not read the cluster any more, or the
+//!    ▲                      │   cluster was removed or changed: the end
 //!    └── too far behind, or the watch began anew: the whole again
 //! ```
 //!
@@ -43,6 +43,8 @@ const STREAMS: usize = 1000;
 const PAGE: usize = 500;
 /// How often something is sent when nothing changes, so that proxies keep the connection.
 const PAUSE: Duration = Duration::from_secs(20);
+/// A comment for what lies between, and an event for scripts, which do not get to see comments.
+const SIGN_OF_LIFE: &[u8] = b":\nevent: ping\ndata: {}\n\n";
 /// How often it is looked whether whoever follows still may, whatever else happens.
 const CHECK: Duration = Duration::from_secs(5);
 
@@ -89,7 +91,8 @@ pub struct DeleteEvent {
 /// Follow nodes
 ///
 /// Server-sent events: `snapshot` with all nodes in parts, then `upsert` and `delete`, one node each; a
-/// comment every 20 s. A new list begins with a `snapshot` whose `first` is true.
+/// comment and an empty `ping` when nothing has come for 20 s. A new list begins with a `snapshot` whose
+/// `first` is true. The stream ends when the cluster is removed or given another kubeconfig.
 #[utoipa::path(
     get, path = "/api/v1/clusters/{cluster}/nodes/events", tag = "clusters",
     params(("cluster" = String, Path, description = "The cluster's name")),
@@ -160,10 +163,12 @@ impl Follower {
                 self.pause_ends = Instant::now() + PAUSE;
                 return Some(bytes);
             }
-            let stopping = self.state.streams.stopping.clone();
+            let (stopping, closed) = (&self.state.streams.stopping, &self.cluster.closed);
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => return None,
+                // What is followed here gets no more news: whoever comes back sees the cluster anew.
+                () = closed.cancelled() => return None,
                 change = self.changes.recv() => match change {
                     Ok(Change::Upsert(node)) => self.push("upsert", &NodeView::from(&*node)),
                     Ok(Change::Delete(node)) => {
@@ -174,7 +179,7 @@ impl Follower {
                     Err(RecvError::Closed) => return None,
                 },
                 () = sleep_until(self.pause_ends) => {
-                    self.ready.push_back(Bytes::from_static(b":\n\n"));
+                    self.ready.push_back(Bytes::from_static(SIGN_OF_LIFE));
                 }
                 () = sleep_until(self.check_at) => {}
             }

@@ -946,7 +946,8 @@ export interface paths {
         /**
          * Follow nodes
          * @description Server-sent events: `snapshot` with all nodes in parts, then `upsert` and `delete`, one node each; a
-         *     comment every 20 s. A new list begins with a `snapshot` whose `first` is true.
+         *     comment and an empty `ping` when nothing has come for 20 s. A new list begins with a `snapshot` whose
+         *     `first` is true. The stream ends when the cluster is removed or given another kubeconfig.
          */
         get: {
             parameters: {
@@ -1699,7 +1700,10 @@ export interface paths {
         post: {
             parameters: {
                 query?: never;
-                header?: never;
+                header?: {
+                    /** @description Makes a repeat harmless */
+                    "Idempotency-Key"?: string | null;
+                };
                 path: {
                     /** @description The task's id */
                     id: string;
@@ -1767,7 +1771,10 @@ export interface paths {
         post: {
             parameters: {
                 query?: never;
-                header?: never;
+                header?: {
+                    /** @description Makes a repeat harmless */
+                    "Idempotency-Key"?: string | null;
+                };
                 path: {
                     /** @description The task's id */
                     id: string;
@@ -2887,6 +2894,11 @@ export interface components {
             params: Record<string, never>;
             /** @description Whether the caller may. */
             permitted: boolean;
+            /**
+             * @description Whether the pods could be looked at, where the task is about pods; if not, how many there are is
+             *     not known.
+             */
+            pods_known: boolean;
             /** @description How many would be refused. */
             refused: number;
             /**
@@ -3217,6 +3229,8 @@ export interface components {
              * @description Who submitted it.
              */
             user_id: string;
+            /** @description Their name. */
+            username: string;
         };
         /** @description A new personal token. Its secret is shown this once. */
         TokenCreated: {
