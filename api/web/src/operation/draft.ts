@@ -179,7 +179,7 @@ export const UNKNOWN: Evictions = { pods: 0, nodes: 0, known: false }
 
 export function evictions(preview: Preview): Evictions {
   // An API that has no such field says it in words only.
-  const known = (preview as { pods_known?: boolean }).pods_known ?? !preview.warnings.some((warning) => warning.startsWith('the pods could not be listed'))
+  const known = (preview as Partial<Preview>).pods_known ?? !preview.warnings.some((warning) => warning.startsWith('the pods could not be listed'))
   let [pods, nodes] = [0, 0]
   for (const node of preview.nodes) {
     // Of a node that is refused nothing goes.

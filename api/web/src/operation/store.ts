@@ -119,7 +119,7 @@ export const useOperation = defineStore('operation', () => {
     const [mine, body] = [draft.value, submission(draft.value)]
     try {
       const task = again?.asked === JSON.stringify(body)
-        ? await api.post('/api/v1/tasks/{id}/retry', { path: { id: again.id } })
+        ? await api.post('/api/v1/tasks/{id}/retry', { path: { id: again.id }, headers: { 'Idempotency-Key': key } })
         : await api.post('/api/v1/tasks', { body, headers: { 'Idempotency-Key': key } })
       // Whoever has begun something else meanwhile finds the task in the tray.
       if (draft.value !== mine) return useProgress().note([headOf(task)])

@@ -1,8 +1,3 @@
-/** Who has submitted it; empty: an API that does not say. */
-export function username(task: object): string {
-  return (task as { username?: string | null }).username ?? ''
-}
-
 /** A task's parameters in a few words: `team=infra, old-`. */
 import type { Task } from '@/api/types'
 
