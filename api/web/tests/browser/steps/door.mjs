@@ -55,6 +55,24 @@ export default {
     await admin.panel.locator('[data-state=live]').waitFor()
   },
 
+  async 'a session that ends at the start costs neither the draft nor a second task'({ admin }) {
+    admin.expected = [/status of 401/]
+    await admin.select(48, 49)
+    await admin.begin('Label')
+    await admin.setPair('started', 'once')
+    await admin.preview('2 will change')
+    await admin.page.context().clearCookies()
+    await admin.start.click()
+    await admin.page.locator('input[name=password]').fill(PASSWORD)
+    await admin.page.locator('.door button[type=submit]').click()
+    await admin.page.locator('.door').waitFor({ state: 'detached' })
+    await admin.drawer.getByText('+ started=once').first().waitFor()
+    await admin.start.click()
+    await admin.status('completed')
+    assert.equal(await admin.count('succeeded'), 2)
+    assert.equal(await admin.drawer.locator('[role=alert]').count(), 0)
+  },
+
   async 'a personal token is shown once, works, and is revoked'({ admin }) {
     await admin.open('/account')
     await admin.page.locator('[data-new]').click()
