@@ -111,7 +111,11 @@ export default {
     await admin.shot('refused')
     await admin.field('key').fill('fine')
     await refused('key').waitFor({ state: 'detached' })
+    // One key does not cost what was typed.
     await admin.page.keyboard.press('Escape')
+    await admin.page.keyboard.press('Escape')
+    assert.equal(await admin.field('key').inputValue(), 'fine')
+    await admin.drawer.getByRole('button', { name: 'Cancel', exact: true }).click()
 
     await admin.begin('Drain')
     await admin.field('Only pods that match').fill('app in (web')
@@ -124,7 +128,8 @@ export default {
     await refused('Unavailable at most').waitFor({ state: 'detached' })
     await admin.field('Not after').fill('2020-01-01T00:00')
     await refused('Not after').waitFor()
-    await admin.page.keyboard.press('Escape')
+    assert.equal(await admin.field('Not after').getAttribute('aria-invalid'), 'true')
+    await admin.drawer.getByRole('button', { name: 'Cancel', exact: true }).click()
   },
 
   async 'a drain needs its number typed, waits for a budget by name, and is cancelled'(world) {
