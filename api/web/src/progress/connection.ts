@@ -114,8 +114,9 @@ export class Connection {
     return true
   }
 
-  /** Tries at once, for when the browser says that the network is back. */
+  /** For when the browser says that the network is back: tries at once, or whether what is open still lives. */
   hurry(): void {
+    if (this.open) return this.probe()
     if (this.stopped || this.socket) return
     clearTimeout(this.retry)
     this.connect()
@@ -175,6 +176,7 @@ export class Connection {
   private probe(): void {
     if (!this.listed || !this.send({ type: 'watch_tasks' })) return
     this.probedAt = performance.now()
+    clearTimeout(this.answer)
     this.answer = setTimeout(() => this.closed(1006), ANSWER)
   }
 

@@ -135,6 +135,22 @@ describe('the way to the relay', () => {
     expect(socket.onmessage).toBeNull()
   })
 
+  it('asks at once when the network is back', async () => {
+    sockets[0]!.hello(20_000)
+    sockets[0]!.lists()
+    await vi.advanceTimersByTimeAsync(1000)
+    sockets[0]!.lists()
+    connection.hurry()
+    connection.hurry()
+    expect(sockets[0]!.asked).toBe(4)
+    sockets[0]!.lists()
+    await vi.advanceTimersByTimeAsync(ANSWER + 1000)
+    expect(kind()).toBe('open')
+    connection.hurry()
+    await vi.advanceTimersByTimeAsync(ANSWER)
+    expect(kind()).toBe('connecting')
+  })
+
   it('expects no answer of a relay that has not had the list yet', async () => {
     sockets[0]!.hello(20_000)
     await vi.advanceTimersByTimeAsync(120_000)

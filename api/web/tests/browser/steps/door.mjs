@@ -52,7 +52,7 @@ export default {
     await admin.preview('3 will change')
     await admin.start.click()
     await admin.status('completed')
-    await admin.panel.locator('[data-state=live]').waitFor()
+    await admin.panel.locator('[data-state=live]').getByText(/^\d+\.\d ms$/).waitFor()
   },
 
   async 'a session that ends at the start costs neither the draft nor a second task'({ admin }) {
