@@ -96,6 +96,7 @@ export class Connection {
 
   private drop(): void {
     for (const timer of [this.quiet, this.answer, this.early, this.steady]) clearTimeout(timer)
+    this.answer = undefined
     const socket = this.socket
     this.socket = null
     this.open = false
@@ -165,6 +166,7 @@ export class Connection {
     if (frame.type === 'hello') this.pingEvery = frame.ping_interval_ms ?? 0
     clearTimeout(this.quiet)
     clearTimeout(this.answer)
+    this.answer = undefined
     if (this.pingEvery > 0) this.quiet = setTimeout(() => this.probe(), this.pingEvery)
     if (frame.type !== 'tasks' || !frame.full) return
     if (this.probedAt) this.ports.round?.(performance.now() - this.probedAt)
@@ -174,9 +176,8 @@ export class Connection {
   }
 
   private probe(): void {
-    if (!this.listed || !this.send({ type: 'watch_tasks' })) return
+    if (!this.listed || this.answer !== undefined || !this.send({ type: 'watch_tasks' })) return
     this.probedAt = performance.now()
-    clearTimeout(this.answer)
     this.answer = setTimeout(() => this.closed(1006), ANSWER)
   }
 

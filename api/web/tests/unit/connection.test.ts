@@ -142,7 +142,7 @@ describe('the way to the relay', () => {
     sockets[0]!.lists()
     connection.hurry()
     connection.hurry()
-    expect(sockets[0]!.asked).toBe(4)
+    expect(sockets[0]!.asked).toBe(3)
     sockets[0]!.lists()
     await vi.advanceTimersByTimeAsync(ANSWER + 1000)
     expect(kind()).toBe('open')
