@@ -162,7 +162,7 @@ export default {
     await admin.status('cancelled')
     // So does all of it; what starts is the retry of that task.
     const cancelled = admin.url.searchParams.get('task')
-    await admin.panel.getByRole('button', { name: 'Retry 1 cancelled' }).click()
+    await admin.panel.getByRole('button', { name: /Retry 1 (failed|cancelled)/ }).click()
     await admin.drawer.getByText('browser/held: allows 0 now').waitFor()
     await admin.drawer.getByText('This will drain 1 node: evict').waitFor()
     assert(await admin.start.isDisabled())
@@ -228,7 +228,7 @@ export default {
     await rows(1)
     const early = await filled()
     assert(early < 4)
-    await admin.until('succeeded', 2)
+    await admin.until('succeeded', early + 1)
     assert(await filled() > early)
     await world.quick()
     await ended(admin, 4)
