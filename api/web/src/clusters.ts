@@ -1,10 +1,18 @@
-/** The clusters, and the one that is looked at: the URL's, else the one before, else the default. */
+/** The clusters, and the one that is looked at: the URL's and no other; without one, that before, else the default. */
 import { defineStore } from 'pinia'
 import { computed, shallowRef, watch } from 'vue'
 import { useRoute, useRouter } from 'vue-router'
 import { api } from '@/api/client'
 import { asApiError, type ApiError } from '@/api/problem'
 import type { Cluster } from '@/api/types'
+
+/** What is looked at, and what was asked for and is not there: nobody is shown another cluster instead of that. */
+export function pick(list: readonly Pick<Cluster, 'name' | 'default'>[], wanted: unknown, last: string | null): { current: string | null; missing: string | null } {
+  const known = (name: unknown): name is string => list.some((cluster) => cluster.name === name)
+  if (typeof wanted === 'string' && wanted) return known(wanted) ? { current: wanted, missing: null } : { current: null, missing: list.length ? wanted : null }
+  if (known(last)) return { current: last, missing: null }
+  return { current: (list.find((cluster) => cluster.default) ?? list[0])?.name ?? null, missing: null }
+}
 
 export const useClusters = defineStore('clusters', () => {
   const route = useRoute()
@@ -14,16 +22,14 @@ export const useClusters = defineStore('clusters', () => {
   const loaded = shallowRef(false)
   const last = shallowRef<string | null>(null)
 
-  const current = computed<string | null>(() => {
-    const known = [route.query['cluster'], last.value].find((name) => list.value.some((c) => c.name === name))
-    if (typeof known === 'string') return known
-    return (list.value.find((c) => c.default) ?? list.value[0])?.name ?? null
-  })
+  const picked = computed(() => pick(list.value, route.query['cluster'], last.value))
+  const current = computed(() => picked.value.current)
+  const missing = computed(() => picked.value.missing)
   const state = computed(() => list.value.find((c) => c.name === current.value) ?? null)
 
   // Pages that are about no cluster do not forget it.
-  watch(() => route.query['cluster'], (name) => {
-    if (typeof name === 'string') last.value = name
+  watch(current, (name) => {
+    if (name !== null) last.value = name
   }, { immediate: true })
 
   async function load(): Promise<void> {
@@ -40,5 +46,5 @@ export const useClusters = defineStore('clusters', () => {
     void router.push({ path: '/nodes', query: { cluster: name } })
   }
 
-  return { list, current, state, problem, loaded, load, choose }
+  return { list, current, missing, state, problem, loaded, load, choose }
 })

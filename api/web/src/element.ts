@@ -4,6 +4,7 @@ import {
   ElAutocomplete, ElButton, ElCheckbox, ElConfigProvider, ElDrawer, ElInput, ElInputNumber, ElOption, ElPopover,
   ElSelect, ElSwitch, ElTooltip,
 } from 'element-plus'
+import ElFocusTrap from 'element-plus/es/components/focus-trap/index'
 import 'element-plus/theme-chalk/base.css'
 import 'element-plus/theme-chalk/dark/css-vars.css'
 import 'element-plus/theme-chalk/el-autocomplete.css'
@@ -24,7 +25,7 @@ import 'element-plus/theme-chalk/el-tag.css'
 import 'element-plus/theme-chalk/el-tooltip.css'
 
 const used = [
-  ElAutocomplete, ElButton, ElCheckbox, ElConfigProvider, ElDrawer, ElInput, ElInputNumber, ElOption, ElPopover,
+  ElAutocomplete, ElButton, ElCheckbox, ElConfigProvider, ElDrawer, ElFocusTrap, ElInput, ElInputNumber, ElOption, ElPopover,
   ElSelect, ElSwitch, ElTooltip,
 ]
 

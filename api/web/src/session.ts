@@ -9,8 +9,6 @@ const RANK: Record<Role, number> = { viewer: 0, operator: 1, admin: 2 }
 export const useSession = defineStore('session', () => {
   const user = shallowRef<User | null>(null)
   const meta = shallowRef<Meta | null>(null)
-  /** Operations that this API has, as METHOD path: a newer page may meet an older API. */
-  const offers = shallowRef<ReadonlySet<string>>(new Set())
   /** The session ended while the page was in use: what is on the screen stays. */
   const lost = ref(false)
 
@@ -24,24 +22,12 @@ export const useSession = defineStore('session', () => {
       if (error.status === 401) return null
       throw error
     })
-    if (user.value) void learn()
-  }
-
-  async function learn(): Promise<void> {
-    const response = await fetch('/api/v1/openapi.json').catch(() => null)
-    if (!response?.ok) return
-    const document = (await response.json()) as { paths: Record<string, object> }
-    const named = Object.entries(document.paths).flatMap(([path, operations]) =>
-      Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
-    )
-    offers.value = new Set(named)
   }
 
   async function signIn(username: string, password: string): Promise<void> {
     const answer = await api.post('/api/v1/auth/login', { body: { username, password } })
     user.value = answer.user
     lost.value = false
-    void learn()
     // It says more to those who are signed in.
     meta.value = await api.get('/api/v1/meta').catch(() => meta.value)
   }
@@ -70,5 +56,5 @@ export const useSession = defineStore('session', () => {
   }
   const live = computed(() => user.value !== null && !lost.value)
 
-  return { user, meta, offers, lost, live, start, signIn, signOut, confirm, can }
+  return { user, meta, lost, live, start, signIn, signOut, confirm, can }
 })

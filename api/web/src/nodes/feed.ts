@@ -1,6 +1,6 @@
 /**
  * The nodes of one cluster, kept current: by the event stream where the API has one, else read again and
- * again. Lists are built aside and shown whole.
+ * again. Lists are built aside and shown whole. It may be stopped and started: the picture stays meanwhile.
  */
 import { address, api } from '@/api/client'
 import { asApiError, type ApiError } from '@/api/problem'
@@ -24,6 +24,8 @@ const READ_EVERY = 10
 const STREAM_AGAIN = 10_000
 const STREAM_FIRST = 1500
 const SHOW_EVERY = 150
+/** An API that pings does so every 20 s; one that has and no longer does is gone, whatever the browser says. */
+const SILENCE = 50_000
 
 export class NodeFeed {
   private nodes = new Map<string, Node>()
@@ -32,7 +34,11 @@ export class NodeFeed {
   private showing: ReturnType<typeof setTimeout> | undefined
   private reading: ReturnType<typeof setTimeout> | undefined
   private again: ReturnType<typeof setTimeout> | undefined
+  private silence: ReturnType<typeof setTimeout> | undefined
+  private pings = false
   private stopped = false
+  /** Answers to what an earlier start has asked for are of no account. */
+  private run = 0
 
   constructor(
     private readonly cluster: string,
@@ -40,6 +46,9 @@ export class NodeFeed {
   ) {}
 
   start(): void {
+    this.stopped = false
+    this.run += 1
+    this.sink.source({ kind: 'starting' })
     this.openStream()
     // A stream that answers makes reading needless.
     this.reading = setTimeout(() => void this.read(), STREAM_FIRST)
@@ -48,7 +57,9 @@ export class NodeFeed {
   stop(): void {
     this.stopped = true
     this.stream?.close()
-    for (const timer of [this.showing, this.reading, this.again]) clearTimeout(timer)
+    this.stream = this.building = null
+    for (const timer of [this.showing, this.reading, this.again, this.silence]) clearTimeout(timer)
+    this.showing = undefined
   }
 
   private openStream(): void {
@@ -56,11 +67,21 @@ export class NodeFeed {
     const stream = new EventSource(address('/api/v1/clusters/{cluster}/nodes/events', { path: { cluster: this.cluster } }))
     this.stream = stream
     const on = <T>(name: string, handle: (data: T) => void) =>
-      stream.addEventListener(name, (event) => handle(JSON.parse((event as MessageEvent<string>).data) as T))
+      stream.addEventListener(name, (event) => {
+        if (stream !== this.stream) return
+        this.heard()
+        handle(JSON.parse((event as MessageEvent<string>).data) as T)
+      })
+    stream.addEventListener('ping', () => {
+      this.pings = true
+      this.heard()
+    })
     on<Snapshot>('snapshot', (part) => this.snapshot(part))
     on<Node>('upsert', (node) => this.change((nodes) => nodes.set(node.name, node)))
     on<{ name: string }>('delete', ({ name }) => this.change((nodes) => nodes.delete(name)))
     stream.onerror = () => {
+      if (stream !== this.stream) return
+      clearTimeout(this.silence)
       // While it is CONNECTING the browser tries again by itself.
       if (stream.readyState === EventSource.CLOSED) {
         this.again = setTimeout(() => this.openStream(), STREAM_AGAIN)
@@ -68,6 +89,16 @@ export class NodeFeed {
         void this.read()
       } else if (this.reading === undefined) void this.read()
     }
+  }
+
+  private heard(): void {
+    clearTimeout(this.silence)
+    if (!this.pings || this.stopped) return
+    this.silence = setTimeout(() => {
+      this.stream?.close()
+      this.openStream()
+      void this.read()
+    }, SILENCE)
   }
 
   private snapshot(part: Snapshot): void {
@@ -99,6 +130,8 @@ export class NodeFeed {
   private async read(): Promise<void> {
     clearTimeout(this.reading)
     this.reading = setTimeout(() => void this.read(), READ_EVERY * 1000)
+    const { run } = this
+    const late = () => this.stopped || run !== this.run || this.reading === undefined
     try {
       const read = new Map<string, Node>()
       let next: string | null = null
@@ -111,13 +144,13 @@ export class NodeFeed {
         next = page.continue ?? null
       } while (next !== null)
       // The stream was faster: it is the newer one.
-      if (this.stopped || this.reading === undefined) return
+      if (late()) return
       this.nodes = read
       this.sink.source({ kind: 'reading', seconds: READ_EVERY })
       this.sink.problem(null)
       this.show()
     } catch (error) {
-      if (!this.stopped && this.reading !== undefined) this.sink.problem(asApiError(error))
+      if (!late()) this.sink.problem(asApiError(error))
     }
   }
 }

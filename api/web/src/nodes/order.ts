@@ -12,30 +12,49 @@ export const BY_NAME: Order = { by: 'name', down: false }
 /** Columns that hold one thing, or few. */
 export const SORTABLE: ReadonlySet<string> = new Set(['name', 'status', 'roles', 'taints', 'version', 'ip', 'age'])
 
-const collator = new Intl.Collator('en', { numeric: true })
-
 /** Trouble first. */
 function trouble(node: Node): number {
   if (!node.status.includes('Ready')) return 0
   return node.unschedulable ? 1 : 2
 }
 
-const COMPARE: Partial<Record<Order['by'], (a: Node, b: Node) => number>> = {
-  status: (a, b) => trouble(a) - trouble(b),
-  roles: (a, b) => collator.compare(a.roles.join(), b.roles.join()),
-  taints: (a, b) => b.taints.length - a.taints.length,
-  version: (a, b) => collator.compare(a.version, b.version),
-  ip: (a, b) => collator.compare(a.internal_ip ?? '', b.internal_ip ?? ''),
+type Key = number | string
+
+/** Numbers in it as numbers: v1.9 before v1.36. */
+const natural = (text: string) => text.toLowerCase().replace(/\d+/g, (digits) => digits.padStart(10, '0'))
+
+const KEYS: Partial<Record<Order['by'], (node: Node) => Key>> = {
+  status: trouble,
+  roles: (node) => natural(node.roles.join()),
+  taints: (node) => -node.taints.length,
+  version: (node) => natural(node.version),
+  ip: (node) => natural(node.internal_ip ?? ''),
   // The youngest first, as ages rise.
-  age: (a, b) => Date.parse(b.created_at ?? '') - Date.parse(a.created_at ?? '') || 0,
+  age: (node) => -Date.parse(node.created_at ?? '') || 0,
+}
+
+/** Made once for each version of a node, not for each of the comparisons. */
+const made = new Map<string, WeakMap<Node, Key>>()
+function keyed(by: string, make: (node: Node) => Key): (node: Node) => Key {
+  const known = made.get(by) ?? new WeakMap<Node, Key>()
+  made.set(by, known)
+  return (node) => {
+    let key = known.get(node)
+    if (key === undefined) known.set(node, (key = make(node)))
+    return key
+  }
 }
 
 /** `nodes` are by name already. */
 export function ordered(nodes: readonly Node[], { by, down }: Order): readonly Node[] {
-  const compare = COMPARE[by]
-  if (!compare) return down ? [...nodes].reverse() : nodes
+  const make = KEYS[by]
+  if (!make) return down ? [...nodes].reverse() : nodes
+  const key = keyed(by, make)
+  const [before, after] = down ? [1, -1] : [-1, 1]
+  const rows = nodes.map((node) => ({ node, key: key(node) }))
   // Sorting is stable: what is equal stays by name, whichever way.
-  return [...nodes].sort((a, b) => (down ? compare(b, a) : compare(a, b)))
+  rows.sort((a, b) => (a.key < b.key ? before : a.key > b.key ? after : 0))
+  return rows.map((row) => row.node)
 }
 
 export function orderFrom(text: unknown): Order {

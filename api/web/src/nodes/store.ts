@@ -5,6 +5,9 @@ import type { ApiError } from '@/api/problem'
 import type { Node } from '@/api/types'
 import { NodeFeed, type Source } from './feed'
 
+/** Browsers allow six connections to one server: a window that nobody looks at gives its own back after this long. */
+const REST_AFTER = 10_000
+
 export const useNodes = defineStore('nodes', () => {
   const byName = shallowRef<ReadonlyMap<string, Node>>(new Map())
   const source = shallowRef<Source>({ kind: 'starting' })
@@ -12,6 +15,9 @@ export const useNodes = defineStore('nodes', () => {
   const selected = shallowRef<ReadonlySet<string>>(new Set())
   const cluster = shallowRef<string | null>(null)
   let feed: NodeFeed | null = null
+  let shown = false
+  let running = false
+  let rest: ReturnType<typeof setTimeout> | undefined
 
   const list = computed(() => [...byName.value.values()].sort((a, b) => (a.name < b.name ? -1 : 1)))
   const chosen = computed(() => list.value.filter((node) => selected.value.has(node.name)))
@@ -20,6 +26,7 @@ export const useNodes = defineStore('nodes', () => {
     if (name === cluster.value) return
     feed?.stop()
     feed = null
+    running = false
     cluster.value = name
     byName.value = new Map()
     selected.value = new Set()
@@ -35,16 +42,35 @@ export const useNodes = defineStore('nodes', () => {
       source: (now) => (source.value = now),
       problem: (now) => (problem.value = now),
     })
-    feed.start()
+    run()
   }
+
+  /** Whether the nodes are on the page; where they are not, and in hidden windows, nothing is kept current. */
+  function attend(now: boolean): void {
+    shown = now
+    run()
+  }
+
+  function run(): void {
+    clearTimeout(rest)
+    if (!feed) return
+    if (shown && !document.hidden) {
+      if (!running) feed.start()
+      running = true
+    } else if (running) {
+      rest = setTimeout(() => {
+        running = false
+        feed?.stop()
+      }, REST_AFTER)
+    }
+  }
+  document.addEventListener('visibilitychange', run)
 
   /** Begins anew, after somebody has signed in again. */
   function restart(): void {
-    const name = cluster.value
-    const kept = selected.value
-    watch(null)
-    watch(name)
-    selected.value = kept
+    if (running) feed?.stop()
+    running = false
+    run()
   }
 
   function put(names: Iterable<string>, on: boolean): void {
@@ -75,7 +101,7 @@ export const useNodes = defineStore('nodes', () => {
   }
 
   return {
-    byName, list, source, problem, selected, chosen, cluster, watch, restart, put, clear,
+    byName, list, source, problem, selected, chosen, cluster, watch, attend, restart, put, clear,
     labelKeys, annotationKeys, taintKeys, roles, values,
   }
 })

@@ -168,15 +168,27 @@ export function danger(draft: Draft): Danger {
   return draft.allowProtected ? 'force' : null
 }
 
-/** Pods that would go, and nodes that they would go from. */
-export function evictions(preview: Preview): { pods: number; nodes: number } {
+/** Pods that would go, nodes that they would go from, and whether the cluster could be asked. */
+export interface Evictions {
+  pods: number
+  nodes: number
+  known: boolean
+}
+
+export const UNKNOWN: Evictions = { pods: 0, nodes: 0, known: false }
+
+export function evictions(preview: Preview): Evictions {
+  // An API that has no such field says it in words only.
+  const known = (preview as Partial<Preview>).pods_known ?? !preview.warnings.some((warning) => warning.startsWith('the pods could not be listed'))
   let [pods, nodes] = [0, 0]
   for (const node of preview.nodes) {
+    // Of a node that is refused nothing goes.
+    if (node.result === 'refused') continue
     const here = (node.pod_counts?.['evict'] ?? 0) + (node.pod_counts?.['blocked'] ?? 0)
     pods += here
     if (here > 0) nodes += 1
   }
-  return { pods, nodes }
+  return { pods, nodes, known }
 }
 
 /** The field of the form that the API means: of labels it names the key, the form has rows. */
@@ -184,12 +196,12 @@ export function placeOf(draft: Draft, field: string): string {
   const key = /^params\.set\.(.+)$/.exec(field)
   if (key && (draft.action === 'label' || draft.action === 'annotate')) {
     const row = draft.pairs.findIndex((pair) => pair.key.trim() === key[1])
-    return row < 0 ? 'params' : `pairs.${row}`
+    return row < 0 ? field : `pairs.${row}`
   }
   const taint = /^params\.set\[(\d+)\]/.exec(field)
   if (taint) {
     const row = filledTaints(draft)[Number(taint[1])]
-    return row ? `taints.${draft.taints.indexOf(row)}` : 'params'
+    return row ? `taints.${draft.taints.indexOf(row)}` : field
   }
   if (/^params\.remove\b/.test(field)) return 'remove'
   return field.replace(/^options\.waves\..*/, 'options.waves')

@@ -1,4 +1,7 @@
-/** The same operation for a shell: kubectl commands, quoted. */
+/**
+ * The same operation for a shell: kubectl commands, quoted. The cluster's name comes first: what context stands for it
+ * in that shell only its owner knows, and the one that happens to be current may have nodes of the same names.
+ */
 import type { Draft } from './draft'
 
 export function quote(word: string): string {
@@ -42,5 +45,5 @@ export function kubectl(draft: Draft): string {
   const dry = draft.options.dryRun ? ['--dry-run=server'] : []
   const rest = [...words(draft), ...dry].map(quote)
   const names = draft.names.map(quote)
-  return `kubectl ${verb[draft.action]} ${[...names, ...rest].join(' ')}`
+  return `# cluster: ${draft.cluster}\nkubectl ${verb[draft.action]} ${[...names, ...rest].join(' ')}`
 }

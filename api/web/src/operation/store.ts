@@ -34,6 +34,8 @@ export const useOperation = defineStore('operation', () => {
   let timer: ReturnType<typeof setTimeout> | undefined
   let asked: AbortController | null = null
   let key = ''
+  /** The task that the draft does again, if all that it has left undone, and the request that this comes to. */
+  let again: { id: string; asked: string } | null = null
 
   /** A task is shown where the URL names one. */
   const taskId = computed(() => (typeof route.query['task'] === 'string' ? route.query['task'] : null))
@@ -53,17 +55,21 @@ export const useOperation = defineStore('operation', () => {
   function begin(action: Action, names: string[]): void {
     const cluster = useNodes().cluster
     if (!cluster) return
-    leaveTask()
+    if (taskId.value !== null || route.query['node'] !== undefined) {
+      void router.push({ path: route.path, query: { ...route.query, task: undefined, node: undefined } })
+    }
+    again = null
     step.value = 'what'
     draft.value = reactive(newDraft(action, cluster, names))
   }
 
-  /** The same as a task, on some of its nodes: looked at once more before it starts. */
-  function repeat(task: Task, names: string[]): void {
-    const again = draftOf(task, names)
-    if (!again) return
+  /** The same as a task, on some of its nodes, or on all where it has not been done: looked at once more before it starts. */
+  function repeat(task: Task, names: string[], all = false): void {
+    const same = draftOf(task, names)
+    if (!same) return
     step.value = 'preview'
-    draft.value = reactive(again)
+    again = all ? { id: task.id, asked: JSON.stringify(submission(same)) } : null
+    draft.value = reactive(same)
   }
 
   // What is typed is checked by the API itself, in its words; the answer is the preview.
@@ -110,12 +116,17 @@ export const useOperation = defineStore('operation', () => {
   async function submit(): Promise<void> {
     if (!draft.value) return
     submitting.value = true
+    const [mine, body] = [draft.value, submission(draft.value)]
     try {
-      const headers = { 'Idempotency-Key': key }
-      const task = await api.post('/api/v1/tasks', { body: submission(draft.value), headers })
+      const task = again?.asked === JSON.stringify(body)
+        ? await api.post('/api/v1/tasks/{id}/retry', { path: { id: again.id }, headers: { 'Idempotency-Key': key } })
+        : await api.post('/api/v1/tasks', { body, headers: { 'Idempotency-Key': key } })
+      // Whoever has begun something else meanwhile finds the task in the tray.
+      if (draft.value !== mine) return useProgress().note([headOf(task)])
       await show(task)
       reset()
     } catch (error) {
+      if (draft.value !== mine) return
       problem.value = asApiError(error)
       if (problem.value.faults.length) step.value = 'what'
     } finally {
@@ -124,7 +135,7 @@ export const useOperation = defineStore('operation', () => {
   }
 
   /** Retry and revert make a new task, which takes the place of the old one in the drawer. */
-  async function again(id: string, what: 'retry' | 'revert'): Promise<void> {
+  async function follow(id: string, what: 'retry' | 'revert'): Promise<void> {
     await show(await api.post(`/api/v1/tasks/{id}/${what}`, { path: { id } }))
   }
 
@@ -136,6 +147,7 @@ export const useOperation = defineStore('operation', () => {
   function reset(): void {
     clearTimeout(timer)
     asked?.abort()
+    again = null
     draft.value = null
     preview.value = null
     problem.value = null
@@ -152,5 +164,5 @@ export const useOperation = defineStore('operation', () => {
     if (taskId.value !== null) void router.push({ path: route.path, query: { ...route.query, task: undefined } })
   }
 
-  return { draft, step, preview, previewedAt, problem, faults, checking, submitting, taskId, open, begin, repeat, look, submit, again, close }
+  return { draft, step, preview, previewedAt, problem, faults, checking, submitting, taskId, open, begin, repeat, look, submit, follow, close }
 })

@@ -5,6 +5,10 @@
  *                                            │ longer than GRACE: reads over HTTP until Open again
  *
  * Closed by 4401 it waits for somebody to sign in; the codes that mean a fault of ours are not tried again.
+ *
+ * A socket may be dead without being closed (a dropped VPN, a suspended port-forward), and scripts do not see
+ * the relay's pings. So whenever it has been quiet for as long as these are apart, the list of tasks is asked for
+ * once more, which the relay has in memory; no answer is a lost connection.
  */
 import type { ClientFrame, Mode, ServerFrame } from './frames'
 
@@ -30,13 +34,22 @@ export interface Ports {
   link(link: Link): void
   /** What to ask for on a new connection. */
   greet(): ClientFrame[]
+  /** The relay says that nobody is signed in. */
+  refused?(): void
+  /** How long an answer took, in milliseconds. */
+  round?(milliseconds: number): void
 }
 
 export const GRACE = 1500
 export const POLL = 3000
 const MAX_PAUSE = 15_000
 /** Faults of this client: trying again would only repeat them. */
-const HOPELESS = new Set([1003, 1008, 1009])
+const HOPELESS = new Set([1002, 1003, 1007, 1008, 1009])
+/** How long an answer may take, and how soon after the first list the way there and back is timed. */
+export const ANSWER = 10_000
+const FIRST_PROBE = 1000
+/** A relay that says hello and goes is no reason to hurry. */
+const STEADY = 10_000
 
 export class Connection {
   private socket: SocketLike | null = null
@@ -45,6 +58,14 @@ export class Connection {
   private announcedPause: number | null = null
   private retry: ReturnType<typeof setTimeout> | undefined
   private poller: ReturnType<typeof setTimeout> | undefined
+  private quiet: ReturnType<typeof setTimeout> | undefined
+  private answer: ReturnType<typeof setTimeout> | undefined
+  private early: ReturnType<typeof setTimeout> | undefined
+  private steady: ReturnType<typeof setTimeout> | undefined
+  private pingEvery = 0
+  /** The relay has given the list on this connection, and can do so again without its database. */
+  private listed = false
+  private probedAt = 0
   private lostAt = 0
   private stopped = true
   private link: Link = { kind: 'connecting' }
@@ -60,22 +81,31 @@ export class Connection {
     this.failures = 0
     this.lostAt = Date.now()
     this.show({ kind: 'connecting' })
-    this.connect()
     this.pollAfter(GRACE)
+    this.connect()
   }
 
+  /** Until somebody is signed in again. */
   stop(): void {
     this.stopped = true
     clearTimeout(this.retry)
     clearTimeout(this.poller)
+    this.drop()
+    this.show({ kind: 'signed_out' })
+  }
+
+  private drop(): void {
+    for (const timer of [this.quiet, this.answer, this.early, this.steady]) clearTimeout(timer)
+    this.answer = undefined
     const socket = this.socket
     this.socket = null
     this.open = false
-    if (socket) {
-      socket.onclose = null
-      socket.onmessage = null
-      socket.close()
-    }
+    this.listed = false
+    this.probedAt = 0
+    if (!socket) return
+    socket.onclose = null
+    socket.onmessage = null
+    socket.close()
   }
 
   /** True when it went out; on a new connection everything is asked for anyway. */
@@ -85,15 +115,22 @@ export class Connection {
     return true
   }
 
-  /** Tries at once, for when the browser says that the network is back. */
+  /** For when the browser says that the network is back: tries at once, or whether what is open still lives. */
   hurry(): void {
+    if (this.open) return this.probe()
     if (this.stopped || this.socket) return
     clearTimeout(this.retry)
     this.connect()
   }
 
   private connect(): void {
-    const socket = this.ports.open()
+    let socket: SocketLike
+    try {
+      socket = this.ports.open()
+    } catch {
+      // An address that no socket can be made for, as ws: on a page of https:.
+      return this.closed(1006)
+    }
     this.socket = socket
     socket.onmessage = (event) => this.receive(String(event.data))
     socket.onclose = (event) => this.closed(event.code)
@@ -106,9 +143,10 @@ export class Connection {
     } catch {
       return
     }
+    this.heard(frame)
     if (frame.type === 'hello') {
       this.open = true
-      this.failures = 0
+      this.steady = setTimeout(() => (this.failures = 0), STEADY)
       clearTimeout(this.poller)
       const { mode, pod } = frame
       this.show({ kind: 'open', mode, since: Date.now(), reason: null, intervalMs: null, pod })
@@ -123,10 +161,29 @@ export class Connection {
     this.ports.frame(frame)
   }
 
+  /** Whatever it is, the connection is not dead. */
+  private heard(frame: ServerFrame): void {
+    if (frame.type === 'hello') this.pingEvery = frame.ping_interval_ms ?? 0
+    clearTimeout(this.quiet)
+    clearTimeout(this.answer)
+    this.answer = undefined
+    if (this.pingEvery > 0) this.quiet = setTimeout(() => this.probe(), this.pingEvery)
+    if (frame.type !== 'tasks' || !frame.full) return
+    if (this.probedAt) this.ports.round?.(performance.now() - this.probedAt)
+    this.probedAt = 0
+    if (!this.listed && this.pingEvery > 0) this.early = setTimeout(() => this.probe(), FIRST_PROBE)
+    this.listed = true
+  }
+
+  private probe(): void {
+    if (!this.listed || this.answer !== undefined || !this.send({ type: 'watch_tasks' })) return
+    this.probedAt = performance.now()
+    this.answer = setTimeout(() => this.closed(1006), ANSWER)
+  }
+
   private closed(code: number): void {
     const was = this.open
-    this.socket = null
-    this.open = false
+    this.drop()
     if (this.stopped) return
     if (was) {
       this.lostAt = Date.now()
@@ -134,8 +191,7 @@ export class Connection {
     }
     if (code === 4401) {
       this.stop()
-      this.show({ kind: 'signed_out' })
-      return
+      return this.ports.refused?.()
     }
     if (was) this.show({ kind: 'connecting' })
     if (HOPELESS.has(code)) return

@@ -5,6 +5,7 @@ import { asApiError } from '@/api/problem'
 import { useSession } from '@/session'
 import { Connection, type Link } from './connection'
 import { FINAL, type ClientFrame, type ServerFrame, type TaskHead } from './frames'
+import { Latency } from './latency'
 import { Mirror, type Verdict } from './mirror'
 import { Pace } from './pace'
 import { readTask, readTasks } from './reader'
@@ -17,18 +18,20 @@ export interface Followed {
   version: ReturnType<typeof ref<number>>
   /** Why it cannot be followed. */
   error: ReturnType<typeof ref<string | null>>
+  /** When it was asked for anew; 0: nothing is under way. What does not fit meanwhile was sent before. */
+  asked: number
 }
 
 const SHOW_EVERY = 100
-const SAMPLES = 32
 const DOUBT = 5000
+/** After this long without it, it is asked for once more. */
+const ASK_AGAIN = 5000
 
 export const useProgress = defineStore('progress', () => {
   const link = shallowRef<Link>({ kind: 'connecting' })
   const followed = shallowReactive(new Map<string, Followed>())
   const tasks = shallowRef(new Map<string, TaskHead>())
-  const latencies: number[] = []
-  const latency = ref<number | null>(null)
+  const latencies = new Latency()
   const dirty = new Set<Followed>()
   let showing: ReturnType<typeof setTimeout> | undefined
 
@@ -37,10 +40,15 @@ export const useProgress = defineStore('progress', () => {
     poll,
     frame: receive,
     link: (now) => {
+      if (now.kind !== 'open') latencies.forget()
       link.value = now
-      if (now.kind === 'signed_out') void doubt()
     },
-    greet: () => [{ type: 'watch_tasks' }, ...[...followed.values()].map(subscription)],
+    refused: () => void doubt(),
+    greet: () => {
+      for (const entry of followed.values()) entry.asked = 0
+      return [{ type: 'watch_tasks' }, ...[...followed.values()].map(subscription)]
+    },
+    round: (milliseconds) => latencies.round(milliseconds),
   })
 
   /** The relay says that the session is over. Where the API does not, there is another try. */
@@ -65,23 +73,32 @@ export const useProgress = defineStore('progress', () => {
     showing ??= setTimeout(() => {
       showing = undefined
       for (const changed of dirty) changed.version.value = (changed.version.value ?? 0) + 1
+      note([...dirty].flatMap(({ mirror }) => mirror.head ?? []))
       dirty.clear()
     }, SHOW_EVERY)
   }
 
+  const mine = (head: TaskHead) => head.user_id === useSession().user?.id
+
+  /** Asks for a task where its frames do not fit: once, however many do not. */
+  function ask(entry: Followed): void {
+    if (entry.asked && Date.now() - entry.asked < ASK_AGAIN) return
+    entry.asked = Date.now()
+    if (!connection.send(subscription(entry))) entry.asked = 0
+  }
+
   function settle(entry: Followed, verdict: Verdict): void {
     if (verdict === 'applied') {
+      entry.asked = 0
+      entry.error.value = null
       const head = entry.mirror.head
-      if (head) {
-        entry.pace.at(Date.now(), head.current)
-        note([head])
-      }
+      if (head) entry.pace.at(Date.now(), head.current)
       show(entry)
     } else if (verdict === 'gap') {
-      connection.send(subscription(entry))
+      ask(entry)
     } else if (verdict === 'lost') {
       entry.mirror.forgetPlace()
-      connection.send(subscription(entry))
+      ask(entry)
     }
   }
 
@@ -93,14 +110,18 @@ export const useProgress = defineStore('progress', () => {
         const entry = followed.get(frame.task_id)
         if (!entry) return
         if (frame.type === 'snapshot') return settle(entry, entry.mirror.snapshot(frame))
-        if (frame.items.length > 0) measure(frame.published_us)
+        if (frame.items.length > 0) latencies.at(clock(), frame.published_us / 1000)
         return settle(entry, entry.mirror.step(frame))
       }
       case 'tasks':
-        if (frame.full) tasks.value = new Map()
-        return note(frame.tasks)
+        if (frame.full) tasks.value = new Map(frame.tasks.map((head) => [head.id, head]))
+        else note(frame.tasks)
+        return
       case 'resync':
-        for (const entry of followed.values()) entry.mirror.forgetPlace()
+        for (const entry of followed.values()) {
+          entry.mirror.forgetPlace()
+          entry.asked = 0
+        }
         return
       case 'error': {
         const entry = frame.task_id ? followed.get(frame.task_id) : undefined
@@ -112,25 +133,27 @@ export const useProgress = defineStore('progress', () => {
     }
   }
 
-  /** From the commit's time to now; meaningful only where both clocks agree, else there is no number. */
-  function measure(publishedMicros: number): void {
-    const took = performance.timeOrigin + performance.now() - publishedMicros / 1000
-    if (took < 0 || took > 5000) return
-    latencies.push(took)
-    if (latencies.length > SAMPLES) latencies.shift()
-    latency.value = [...latencies].sort((a, b) => a - b)[latencies.length >> 1] ?? null
-  }
+  const clock = () => performance.timeOrigin + performance.now()
 
+  /** One's own tasks are kept for the tray; others' are only looked at. */
   function note(heads: TaskHead[]): void {
-    for (const head of heads) tasks.value.set(head.id, head)
-    triggerRef(tasks)
+    const own = heads.filter((head) => mine(head) && (tasks.value.get(head.id)?.seq ?? -1) <= head.seq)
+    for (const head of own) tasks.value.set(head.id, head)
+    if (own.length) triggerRef(tasks)
   }
 
+  /** Until the socket is back: what has been read is older than what it says. */
   async function poll(): Promise<boolean> {
+    const late = () => link.value.kind === 'open'
     try {
-      tasks.value = new Map((await readTasks()).map((head) => [head.id, head]))
-      for (const entry of followed.values()) {
-        if (!entry.mirror.ended) settle(entry, entry.mirror.read(await readTask(entry.mirror.id, entry.mirror.seq)))
+      const read = await readTasks()
+      if (late()) return true
+      tasks.value = new Map(read.map((head) => [head.id, head]))
+      for (const entry of [...followed.values()]) {
+        if (entry.mirror.ended) continue
+        const reading = await readTask(entry.mirror.id, entry.mirror.seq).catch((error: unknown) => refused(entry, error))
+        if (late()) return true
+        if (reading) settle(entry, entry.mirror.read(reading))
       }
       return true
     } catch (error) {
@@ -139,10 +162,18 @@ export const useProgress = defineStore('progress', () => {
     }
   }
 
+  /** What is said of this task alone keeps no other from being read; a hiccup says nothing of it. */
+  function refused(entry: Followed, error: unknown): null {
+    const problem = asApiError(error)
+    if (problem.unreachable) throw problem
+    if (problem.status === 403 || problem.status === 404) entry.error.value = problem.message
+    return null
+  }
+
   function follow(id: string): Followed {
     let entry = followed.get(id)
     if (!entry) {
-      entry = { mirror: new Mirror(id), pace: new Pace(), followers: 0, version: ref(0), error: ref(null) }
+      entry = { mirror: new Mirror(id), pace: new Pace(), followers: 0, version: ref(0), error: ref(null), asked: 0 }
       followed.set(id, entry)
       if (!connection.send(subscription(entry))) void first(entry)
     }
@@ -156,9 +187,15 @@ export const useProgress = defineStore('progress', () => {
       const reading = await readTask(entry.mirror.id, -1)
       if (entry.mirror.seq < 0) settle(entry, entry.mirror.read(reading))
     } catch (error) {
-      const problem = asApiError(error)
-      if (!problem.unreachable) entry.error.value = problem.message
+      if (!asApiError(error).unreachable) refused(entry, error)
     }
+  }
+
+  /** A task as it stands, whosever it is, if anything is known of it here. */
+  function head(id: string): TaskHead | null {
+    const entry = followed.get(id)
+    void entry?.version.value
+    return entry?.mirror.head ?? tasks.value.get(id) ?? null
   }
 
   function unfollow(id: string): void {
@@ -174,7 +211,9 @@ export const useProgress = defineStore('progress', () => {
   const active = computed(() => sorted.value.filter((task) => !FINAL.has(task.status)))
 
   return {
-    link, latency, tasks, sorted, active, follow, unfollow, note,
+    link, tasks, sorted, active, head, follow, unfollow, note,
+    /** How long a change takes to here at the moment, in milliseconds, if that is known. */
+    latency: () => latencies.value(clock()),
     start: () => connection.start(),
     stop: () => connection.stop(),
     hurry: () => connection.hurry(),

@@ -11,10 +11,7 @@ export function useTask(id: string) {
   const entry = progress.follow(id)
   onScopeDispose(() => progress.unfollow(id))
 
-  const head = computed(() => {
-    void entry.version.value
-    return entry.mirror.head ?? progress.tasks.get(id) ?? null
-  })
+  const head = computed(() => progress.head(id))
   const items = computed<NamedItem[]>(() => {
     void entry.version.value
     return sortItems(entry.mirror.items)

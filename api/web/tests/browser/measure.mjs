@@ -1,7 +1,7 @@
 // Five thousand nodes: how long the page works while one scrolls and filters.
 //
-// The figures are compared with the median of a few rounds, in CPU time of the page's main thread. Only a
-// multiple of them fails: that is a page that has become slow, not a machine that is.
+// The figures are held to the median of a few rounds, in CPU time of the page's main thread: what else the machine
+// does is not counted.
 import { launch } from './browser.mjs'
 import { PASSWORD, startDemo } from './demo.mjs'
 import { between, traced } from './trace.mjs'
@@ -10,10 +10,9 @@ import { Window } from './window.mjs'
 const ROUNDS = 5
 /** Milliseconds, to stay under. */
 const MOST = 100
-const GUARD = 3
 const TEXTS = ['node-4', 'node-49', 'zone-b', '10.0.1', '']
 
-/** In the page: scrolls through everything, then filters, with a mark before each. */
+/** In the page: scrolls through everything, orders, then filters, with a mark before and after each. */
 async function round(texts) {
   const frame = () => new Promise((resolve) => requestAnimationFrame(resolve))
   const shown = () => document.querySelector('[data-shown]').dataset.shown
@@ -23,19 +22,40 @@ async function round(texts) {
     view.scrollTop = top
     await frame()
   }
+  performance.mark('knm-scrolled')
   const input = document.querySelector('input[placeholder="name, IP or label"]')
   const walls = []
   for (const [i, text] of texts.entries()) {
     view.scrollTop = 0
+    // The frame that this takes is over, and what follows is in a task of its own.
     await frame()
+    await new Promise((resolve) => setTimeout(resolve))
     const before = shown()
     const start = performance.now()
     performance.mark(`knm-filter-${i}`)
     input.value = text
     input.dispatchEvent(new Event('input', { bubbles: true }))
-    // The URL changes first, then the rows; what is painted is new when the number is.
+    // What is painted is new when the number is; the task of this mark is the one that paints.
     while (shown() === before && performance.now() - start < 5000) await frame()
+    performance.mark(`knm-filtered-${i}`)
     walls.push(performance.now() - start)
+  }
+  // Each ordered by a click on its column's head, of all the nodes.
+  for (const column of ['ip', 'age']) {
+    const first = () => view.querySelector('.window [role=row] .name').textContent
+    const head = document.querySelector(`[data-head=${column}] button`)
+    head.click()
+    await frame()
+    await frame()
+    await new Promise((resolve) => setTimeout(resolve))
+    const before = first()
+    const start = performance.now()
+    performance.mark(`knm-order-${column}`)
+    head.click()
+    while (first() === before && performance.now() - start < 5000) await frame()
+    performance.mark(`knm-ordered-${column}`)
+    head.click()
+    await frame()
   }
   performance.mark('knm-end')
   return { walls, rows: document.querySelectorAll('[role=row]').length }
@@ -45,10 +65,13 @@ async function measured(page) {
   let seen
   const trace = await traced(page, async () => (seen = await page.evaluate(round, TEXTS)))
   const scrolling = between(trace, 'knm-scroll')
-  const filters = TEXTS.map((_, i) => between(trace, `knm-filter-${i}`).reduce((sum, task) => sum + task.cpu, 0))
+  if (!scrolling.length) throw new Error('the trace has no tasks: is it still RunTask?')
+  const sum = (name) => between(trace, name).reduce((total, task) => total + task.cpu, 0)
+  const filters = TEXTS.map((_, i) => sum(`knm-filter-${i}`))
+  const orders = ['ip', 'age'].map((column) => sum(`knm-order-${column}`))
   return {
     scroll: Math.max(...scrolling.map((task) => task.cpu)), scrollWall: Math.max(...scrolling.map((task) => task.wall)),
-    filter: Math.max(...filters), filterWall: Math.max(...seen.walls), rows: seen.rows,
+    filter: Math.max(...filters), filterWall: Math.max(...seen.walls), order: Math.max(...orders), rows: seen.rows,
   }
 }
 
@@ -67,10 +90,10 @@ export async function measure(out) {
     for (let i = 0; i <= ROUNDS; i++) rounds.push(await measured(window.page))
     rounds.shift()
     const faults = [...window.complaints]
-    for (const [name, kind] of [['longest task while scrolling', 'scroll'], ['slowest filter, to the painted rows', 'filter']]) {
-      const [cpu, wall] = [kind, `${kind}Wall`].map((of) => median(rounds.map((r) => r[of])))
-      console.log(`    ${name}: ${cpu.toFixed(0)} ms of CPU, ${wall.toFixed(0)} ms on the wall; to be under ${MOST} ms: ${cpu < MOST ? 'reached' : 'MISSED'}`)
-      if (cpu >= MOST * GUARD) faults.push(`${name}: ${cpu.toFixed(0)} ms of CPU, more than ${GUARD} times what is to be reached`)
+    for (const [name, kind] of [['longest task while scrolling', 'scroll'], ['slowest filter, to the painted rows', 'filter'], ['slowest order by a column', 'order']]) {
+      const [cpu, wall] = [kind, `${kind}Wall`].map((of) => median(rounds.map((r) => r[of] ?? NaN)))
+      console.log(`    ${name}: ${cpu.toFixed(0)} ms of CPU${Number.isNaN(wall) ? '' : `, ${wall.toFixed(0)} ms on the wall`}; to be under ${MOST} ms`)
+      if (cpu >= MOST) faults.push(`${name}: ${cpu.toFixed(0)} ms of CPU, to be under ${MOST}`)
     }
     const { rows } = rounds[0]
     if (rows > 120) faults.push(`${rows} rows exist at a time`)

@@ -8,7 +8,8 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { audit } from './audit.mjs'
 import { PASSWORD } from './demo.mjs'
-import { prepare, states } from './states.mjs'
+import { prepare } from './prepare.mjs'
+import { states } from './states.mjs'
 import { World } from './world.mjs'
 
 const LOOKS = ['en-light', 'en-dark', 'zh-light', 'zh-dark']

@@ -1,7 +1,7 @@
 // How long the page's main thread has worked, task by task, by its own CPU clock: what else the machine
 // does meanwhile stretches the time on the wall, not this.
 
-const CATEGORIES = ['toplevel', 'disabled-by-default-devtools.timeline', 'blink.user_timing', '__metadata']
+const CATEGORIES = ['disabled-by-default-devtools.timeline', 'blink.user_timing', '__metadata']
 
 /** Runs `job` and returns the tasks of the main thread: when they began (µs), how long on the wall and of CPU (ms). */
 export async function traced(page, job) {
@@ -17,8 +17,9 @@ export async function traced(page, job) {
   const marks = events.filter((event) => event.cat?.includes('blink.user_timing') && event.name.startsWith('knm-'))
   // Marks are made by the page, so they name its process and thread.
   const { pid, tid } = marks[0]
+  // Each task once: Chromium also tells of `ThreadControllerImpl::RunTask`, with this one inside.
   const tasks = events
-    .filter((event) => event.pid === pid && event.tid === tid && event.ph === 'X' && /RunTask$/.test(event.name))
+    .filter((event) => event.pid === pid && event.tid === tid && event.ph === 'X' && event.name === 'RunTask')
     .map((event) => ({ at: event.ts, wall: event.dur / 1000, cpu: (event.tdur ?? event.dur) / 1000 }))
   return { tasks, marks: marks.map(({ name, ts }) => ({ name, at: ts })) }
 }

@@ -25,8 +25,8 @@ export class World {
   }
 
   /** Another browser, with cookies of its own. */
-  async visitor(pod = 0) {
-    const context = await launch({ locale: 'en-US' })
+  async visitor(pod = 0, locale = 'en-US') {
+    const context = await launch({ locale })
     this.contexts.push(context)
     const { url } = this.demo.pods[pod]
     await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: url })

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { Connection, GRACE, POLL, type Link, type SocketLike } from '@/progress/connection'
+import { ANSWER, Connection, GRACE, POLL, type Link, type SocketLike } from '@/progress/connection'
 
 class Socket implements SocketLike {
   onmessage: SocketLike['onmessage'] = null
@@ -8,7 +8,9 @@ class Socket implements SocketLike {
   send(text: string) { this.sent.push(text) }
   close() { this.onclose?.({ code: 1000 }) }
   says(frame: object) { this.onmessage?.({ data: JSON.stringify(frame) }) }
-  hello() { this.says({ type: 'hello', version: 1, pod: 'p', release: '0', epoch: 'e', mode: 'live' }) }
+  hello(ping?: number) { this.says({ type: 'hello', version: 1, pod: 'p', release: '0', epoch: 'e', mode: 'live', ping_interval_ms: ping }) }
+  lists() { this.says({ type: 'tasks', full: true, tasks: [] }) }
+  get asked() { return this.sent.filter((text) => text.includes('watch_tasks')).length }
 }
 
 describe('the way to the relay', () => {
@@ -16,6 +18,8 @@ describe('the way to the relay', () => {
   let links: Link[]
   let polls: number
   let reachable: boolean
+  let possible: boolean
+  let rounds: number[]
   let connection: Connection
   const kind = () => links[links.length - 1]!.kind
 
@@ -24,9 +28,11 @@ describe('the way to the relay', () => {
     sockets = []
     links = []
     polls = 0
-    reachable = true
+    reachable = possible = true
+    rounds = []
     connection = new Connection({
-      open: () => { const socket = new Socket(); sockets.push(socket); return socket },
+      round: (milliseconds) => rounds.push(milliseconds),
+      open: () => { if (!possible) throw new DOMException('an insecure WebSocket', 'SecurityError'); const socket = new Socket(); sockets.push(socket); return socket },
       poll: () => { polls += 1; return reachable ? Promise.resolve(true) : Promise.reject(new Error('away')) },
       frame: () => undefined,
       link: (link) => links.push(link),
@@ -101,6 +107,85 @@ describe('the way to the relay', () => {
     await vi.advanceTimersByTimeAsync(60_000)
     expect(sockets).toHaveLength(2)
     expect(kind()).toBe('reading')
+  })
+
+  it('asks when it has been quiet, and gives up what does not answer', async () => {
+    const socket = sockets[0]!
+    socket.hello(20_000)
+    socket.lists()
+    // Soon after the first list, to time the way; then only when nothing has come for as long as pings are apart.
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(socket.asked).toBe(2)
+    await vi.advanceTimersByTimeAsync(30)
+    socket.lists()
+    expect(rounds).toEqual([30])
+    for (let i = 0; i < 4; i++) {
+      await vi.advanceTimersByTimeAsync(15_000)
+      socket.says({ type: 'tasks', full: false, tasks: [] })
+    }
+    expect([socket.asked, kind()]).toEqual([2, 'open'])
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect([socket.asked, kind()]).toEqual([3, 'open'])
+    await vi.advanceTimersByTimeAsync(ANSWER)
+    expect(kind()).toBe('connecting')
+    await vi.advanceTimersByTimeAsync(250)
+    sockets[1]!.hello(20_000)
+    expect(kind()).toBe('open')
+    // What the dead one still has to say is of no account.
+    expect(socket.onmessage).toBeNull()
+  })
+
+  it('asks at once when the network is back', async () => {
+    sockets[0]!.hello(20_000)
+    sockets[0]!.lists()
+    await vi.advanceTimersByTimeAsync(1000)
+    sockets[0]!.lists()
+    connection.hurry()
+    connection.hurry()
+    expect(sockets[0]!.asked).toBe(3)
+    sockets[0]!.lists()
+    await vi.advanceTimersByTimeAsync(ANSWER + 1000)
+    expect(kind()).toBe('open')
+    connection.hurry()
+    await vi.advanceTimersByTimeAsync(ANSWER)
+    expect(kind()).toBe('connecting')
+  })
+
+  it('expects no answer of a relay that has not had the list yet', async () => {
+    sockets[0]!.hello(20_000)
+    await vi.advanceTimersByTimeAsync(120_000)
+    expect([sockets.length, kind()]).toEqual([1, 'open'])
+  })
+
+  it('reads when no socket can even be made, and takes one when it can', async () => {
+    connection.stop()
+    expect(kind()).toBe('signed_out')
+    possible = false
+    connection.start()
+    await vi.advanceTimersByTimeAsync(GRACE + 10)
+    expect(kind()).toBe('reading')
+    possible = true
+    await vi.advanceTimersByTimeAsync(20_000)
+    sockets[sockets.length - 1]!.hello()
+    expect(kind()).toBe('open')
+  })
+
+  it('does not hurry to a relay that says hello and goes', async () => {
+    for (let i = 0; i < 6; i++) {
+      sockets[sockets.length - 1]!.hello()
+      sockets[sockets.length - 1]!.onclose!({ code: 1006 })
+      await vi.advanceTimersByTimeAsync(20_000)
+    }
+    const before = sockets.length
+    sockets[before - 1]!.onclose!({ code: 1006 })
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(sockets).toHaveLength(before)
+    await vi.advanceTimersByTimeAsync(10_000)
+    sockets[before]!.hello()
+    await vi.advanceTimersByTimeAsync(11_000)
+    sockets[before]!.onclose!({ code: 1006 })
+    await vi.advanceTimersByTimeAsync(250)
+    expect(sockets).toHaveLength(before + 2)
   })
 
   it('shows the mode of the relay', () => {

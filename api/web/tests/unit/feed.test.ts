@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { createPinia, setActivePinia } from 'pinia'
 import type { Node } from '@/api/types'
 import { NodeFeed, type Source } from '@/nodes/feed'
+import { useNodes } from '@/nodes/store'
 
 const node = (name: string, version = '1') => ({ name, resource_version: version }) as Node
 
@@ -13,7 +15,7 @@ class Stream {
   constructor() { Stream.made.push(this) }
   addEventListener(name: string, handler: (event: { data: string }) => void) { this.handlers.set(name, handler) }
   close() { this.readyState = Stream.CLOSED }
-  says(name: string, data: object) { this.handlers.get(name)!({ data: JSON.stringify(data) }) }
+  says(name: string, data?: object) { this.handlers.get(name)!({ data: data ? JSON.stringify(data) : '' }) }
   fails(closed: boolean) { this.readyState = closed ? Stream.CLOSED : 0; this.onerror!() }
 }
 
@@ -60,7 +62,7 @@ describe('the nodes of a cluster', () => {
     stream().says('upsert', node('d'))
     await vi.advanceTimersByTimeAsync(60_000)
     expect(shown).toEqual(['b@2', 'c@1', 'd@1'])
-    expect([reads, sources]).toEqual([0, ['stream']])
+    expect([reads, sources]).toEqual([0, ['starting', 'stream']])
   })
 
   it('are those of the new snapshot once it is whole, with what changed on its way', async () => {
@@ -75,7 +77,7 @@ describe('the nodes of a cluster', () => {
 
   it('are read while no stream comes, and no longer when one does', async () => {
     await vi.advanceTimersByTimeAsync(1600)
-    expect([reads, shown, sources]).toEqual([1, ['read@1'], ['reading']])
+    expect([reads, shown, sources]).toEqual([1, ['read@1'], ['starting', 'reading']])
     stream().fails(true)
     await vi.advanceTimersByTimeAsync(10_100)
     expect(Stream.made).toHaveLength(2)
@@ -93,10 +95,88 @@ describe('the nodes of a cluster', () => {
     expect([shown, problems[problems.length - 1]]).toEqual([['a@1'], 'the cluster does not answer'])
   })
 
+  it('are asked for anew when a stream that pings falls silent without an end', async () => {
+    stream().says('snapshot', { first: true, last: true, nodes: [node('a')] })
+    await vi.advanceTimersByTimeAsync(120_000)
+    // An API that does not ping may have nothing to say for long.
+    expect([Stream.made.length, reads]).toEqual([1, 0])
+    for (let i = 0; i < 6; i++) {
+      stream().says('ping')
+      await vi.advanceTimersByTimeAsync(20_000)
+    }
+    expect(Stream.made).toHaveLength(1)
+    const [dead] = Stream.made
+    await vi.advanceTimersByTimeAsync(31_000)
+    expect([Stream.made.length, dead!.readyState, sources[sources.length - 1]]).toEqual([2, Stream.CLOSED, 'reading'])
+    dead!.says('upsert', node('ghost'))
+    stream().says('snapshot', { first: true, last: true, nodes: [node('b')] })
+    await vi.advanceTimersByTimeAsync(1000)
+    expect([shown, sources[sources.length - 1]]).toEqual([['b@1'], 'stream'])
+  })
+
+  it('stay as they are while nobody looks, and are current again afterwards', async () => {
+    stream().says('snapshot', { first: true, last: true, nodes: [node('a')] })
+    feed.stop()
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([Stream.made.length, stream().readyState, reads, shown]).toEqual([1, Stream.CLOSED, 0, ['a@1']])
+    feed.start()
+    expect(sources[sources.length - 1]).toBe('starting')
+    stream().says('snapshot', { first: true, last: true, nodes: [node('a', '2')] })
+    expect([Stream.made.length, shown, sources[sources.length - 1]]).toEqual([2, ['a@2'], 'stream'])
+  })
+
   it('come no more after the end', async () => {
     feed.stop()
     stream().says('snapshot', { first: true, last: true, nodes: [node('a')] })
     await vi.advanceTimersByTimeAsync(60_000)
     expect([reads, shown]).toEqual([0, []])
+  })
+})
+
+describe('a window that nobody looks at', () => {
+  let page: { hidden: boolean; addEventListener: (name: string, handler: () => void) => void; changes: () => void }
+  const open = () => Stream.made.filter((stream) => stream.readyState !== Stream.CLOSED).length
+
+  beforeEach(() => {
+    vi.useFakeTimers()
+    Stream.made = []
+    page = { hidden: false, addEventListener: (_, handler) => (page.changes = handler), changes: () => undefined }
+    vi.stubGlobal('document', page)
+    vi.stubGlobal('EventSource', Stream)
+    vi.stubGlobal('fetch', async () => new Response('{"nodes":[]}', { headers: { 'content-type': 'application/json' } }))
+    setActivePinia(createPinia())
+  })
+  afterEach(() => {
+    useNodes().watch(null)
+    vi.unstubAllGlobals()
+    vi.useRealTimers()
+  })
+
+  it('holds no connection, but not for every glance elsewhere', async () => {
+    const nodes = useNodes()
+    nodes.watch('east')
+    expect(open()).toBe(0)
+    nodes.attend(true)
+    expect(open()).toBe(1)
+    page.hidden = true
+    page.changes()
+    await vi.advanceTimersByTimeAsync(9000)
+    page.hidden = false
+    page.changes()
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([open(), Stream.made.length]).toEqual([1, 1])
+    nodes.attend(false)
+    await vi.advanceTimersByTimeAsync(11_000)
+    expect(open()).toBe(0)
+    nodes.attend(true)
+    expect(open()).toBe(1)
+    page.hidden = true
+    page.changes()
+    await vi.advanceTimersByTimeAsync(11_000)
+    nodes.watch('west')
+    expect(open()).toBe(0)
+    page.hidden = false
+    page.changes()
+    expect(open()).toBe(1)
   })
 })

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Task } from '@/api/types'
 import { ACTIONS, EFFECTS, newDraft, submission, type Draft } from '@/operation/draft'
 import { draftOf } from '@/operation/fromTask'
-import { roleFor } from '@/tasks/rights'
+import { dangerOf, roleFor } from '@/tasks/rights'
 
 const word = fc.stringMatching(/^[a-z][a-z0-9]{0,7}$/)
 const amount = fc.oneof(fc.constant(''), fc.integer({ min: 1, max: 9 }).map(String), fc.constant('25%'))
@@ -57,5 +57,24 @@ describe('a task as the draft that it came from', () => {
     expect(role('taint', { set: [{ key: 'a', value: '', effect: 'NoExecute' }] })).toBe('admin')
     expect(role('drain', {})).toBe('admin')
     expect(role('cordon', {})).toBe('operator')
+  })
+
+  it('is as dangerous to do again, or to take back, as what that does to pods', () => {
+    const of = (action: string, params: object, options: object = {}) => {
+      const task = { action, cluster: 'c', params, options, reason: '' } as unknown as Task
+      return [dangerOf(task, 'retry'), dangerOf(task, 'revert')]
+    }
+    const taint = (effect: string | null) => ({ key: 'a', value: '', effect })
+    expect(of('label', { set: { a: 'b' } })).toEqual([null, null])
+    expect(of('label', { set: { a: 'b' }, allow_protected: true })).toEqual(['force', 'force'])
+    expect(of('drain', {})).toEqual(['drain', null])
+    expect(of('drain', {}, { dry_run: true })).toEqual([null, null])
+    expect(of('taint', { set: [taint('NoSchedule')] })).toEqual([null, null])
+    expect(of('taint', { set: [taint('NoExecute')] })).toEqual(['evict', 'evict'])
+    // To remove one is harmless; to give it back ends pods.
+    expect(of('taint', { remove: [taint('NoExecute')] })).toEqual([null, 'evict'])
+    expect(of('taint', { remove: [taint(null)] })).toEqual([null, 'evict'])
+    expect(of('revert', { keys: 'taints' })).toEqual(['evict', 'evict'])
+    expect(of('revert', { keys: 'labels' })).toEqual([null, null])
   })
 })

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { Node } from '@/api/types'
-import { fitting } from '@/nodes/chips'
+import { chipsOf, fitting } from '@/nodes/chips'
+import { COLUMNS, columnsFrom, template } from '@/nodes/columns'
+import { completions } from '@/nodes/completion'
 import { EMPTY, fromQuery, select, toQuery } from '@/nodes/filter'
 import { clicked, ordered, orderFrom, orderText } from '@/nodes/order'
 import { parseSelector } from '@/nodes/selector'
@@ -40,11 +42,11 @@ describe('the order', () => {
     node('a', {}, { version: 'v1.9.0', created_at: '2026-01-03T00:00:00Z' }),
     node('b', {}, { version: 'v1.36.2', created_at: '2026-01-01T00:00:00Z', unschedulable: true }),
     node('c', {}, { version: 'v1.36.2', created_at: '2026-01-02T00:00:00Z', status: ['NotReady'] }),
-  ]
+  ].map((n, i) => ({ ...n, internal_ip: ['10.0.0.10', '10.0.0.9', '9.0.0.1'][i]! }))
   const names = (sort: string) => ordered(nodes, orderFrom(sort)).map((n) => n.name).join('')
 
   it('is by a column, and by name where that is the same', () => {
-    expect(['name', '-name', 'status', '-status', 'version', '-version', 'age', '-age'].map(names)).toEqual(['abc', 'cba', 'cba', 'abc', 'abc', 'bca', 'acb', 'bca'])
+    expect(['name', '-name', 'status', '-status', 'version', '-version', 'age', '-age', 'ip', '-ip'].map(names)).toEqual(['abc', 'cba', 'cba', 'abc', 'abc', 'bca', 'acb', 'bca', 'cba', 'abc'])
   })
 
   it('is in the URL, where anything else means by name', () => {
@@ -99,7 +101,45 @@ describe('the filter', () => {
   })
 })
 
+describe('completion', () => {
+  const keys = ['team', 'topology.kubernetes.io/zone', 'zone']
+  const values = (key: string) => (key === 'zone' ? ['a', 'b', 'bb'] : [])
+  it.each([
+    ['', ['team', 'topology.kubernetes.io/zone', 'zone']],
+    ['zo', ['topology.kubernetes.io/zone', 'zone']],
+    ['!tea', ['!team']],
+    ['team=x, zon', ['team=x, topology.kubernetes.io/zone', 'team=x, zone']],
+    ['zone=b', ['zone=b', 'zone=bb']],
+    ['zone!=a', ['zone!=a']],
+    ['team, zone == ', ['team, zone == a', 'team, zone == b', 'team, zone == bb']],
+    ['zone in (', ['zone in (a', 'zone in (b', 'zone in (bb']],
+    ['zone notin (a,b', ['zone notin (a,b', 'zone notin (a,bb']],
+    ['zone in (a, b', ['zone in (a, b', 'zone in (a, bb']],
+    ['zone in (a,b),tea', ['zone in (a,b),team']],
+    ['zone in (a,b)', []],
+    ['zone in', []],
+  ] as [string, string[]][])('of %j', (text, found) => {
+    expect(completions(text, keys, values)).toEqual(found)
+  })
+})
+
+describe('columns', () => {
+  it('are those of the URL, in their own order, and all without one', () => {
+    expect(columnsFrom(undefined)).toEqual(COLUMNS)
+    expect(columnsFrom('age,status,nonsense')).toEqual(['status', 'age'])
+    expect(columnsFrom('')).toEqual([])
+    expect(template(columnsFrom('age')).split(' ')).toHaveLength(4)
+  })
+})
+
 describe('chips', () => {
+  it('leave out what every node has, put one\'s own labels first, and keep everything for the tooltip', () => {
+    const chips = chipsOf(node('n', { 'kubernetes.io/hostname': 'n', 'topology.kubernetes.io/zone': 'a', team: 'infra', empty: '' }, { taints: [{ key: 'gpu', value: 'yes', effect: 'NoSchedule' }] }))
+    expect([chips.labels, chips.taints, chips.count]).toEqual([['team=infra', 'empty', 'zone=a'], ['gpu=yes:NoSchedule'], 4])
+    expect(chips.allLabels).toContain('topology.kubernetes.io/zone=a')
+  })
+
+
   it('are shown whole, as many as there is room for, and one in any case', () => {
     const labels = ['team=platform', 'zone=zone-b', 'region=region-1']
     expect([undefined, 0, 200, 260, 400].map((room) => fitting(labels, room).length)).toEqual([3, 1, 1, 2, 3])

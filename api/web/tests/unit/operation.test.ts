@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { changesOf } from '@/operation/changes'
-import { complete, danger, newDraft, placeOf, slips, submission } from '@/operation/draft'
+import type { Preview } from '@/api/types'
+import { complete, danger, evictions, newDraft, placeOf, slips, submission } from '@/operation/draft'
 import { kubectl, quote } from '@/operation/kubectl'
 
 describe('an operation before it is one', () => {
@@ -57,15 +58,25 @@ describe('an operation before it is one', () => {
     expect(danger(newDraft('cordon', 'c', ['a']))).toBeNull()
   })
 
+  it('counts the pods that go, and knows when it does not know', () => {
+    const node = (result: string, pod_counts?: object) => ({ node: 'n', result, pod_counts })
+    const preview = (warnings: string[], nodes: object[], more = {}) => ({ warnings, nodes, ...more }) as unknown as Preview
+    const nodes = [node('change', { evict: 3, blocked: 1, stay: 9 }), node('change', { stay: 2 }), node('refused', { evict: 5, refuse: 1 }), node('change')]
+    expect(evictions(preview([], nodes))).toEqual({ pods: 4, nodes: 1, known: true })
+    expect(evictions(preview(['the pods could not be listed: timeout'], [node('change')])).known).toBe(false)
+    expect(evictions(preview([], [node('change')], { pods_known: false })).known).toBe(false)
+    expect(evictions(preview(['the pods could not be listed'], [], { pods_known: true })).known).toBe(true)
+  })
+
   it('is written for a shell so that the shell reads the same', () => {
     const draft = newDraft('label', 'c', ['n1'])
     draft.pairs = [{ key: 'team', value: "it's; rm -rf $HOME" }]
     draft.remove = ['old']
-    expect(kubectl(draft)).toBe(`kubectl label nodes n1 'team=it'\\''s; rm -rf $HOME' old- --overwrite`)
+    expect(kubectl(draft)).toBe(`# cluster: c\nkubectl label nodes n1 'team=it'\\''s; rm -rf $HOME' old- --overwrite`)
     expect(quote('')).toBe("''")
     const drain = newDraft('drain', 'c', ['n1', 'n2'])
     Object.assign(drain.drain, { force: true, timeout: 30, podSelector: 'app in (a,b)' })
-    expect(kubectl(drain)).toBe("kubectl drain n1 n2 --ignore-daemonsets --force --timeout=30s '--pod-selector=app in (a,b)'")
+    expect(kubectl(drain)).toBe("# cluster: c\nkubectl drain n1 n2 --ignore-daemonsets --force --timeout=30s '--pod-selector=app in (a,b)'")
   })
 
   it('says what changes, what is added and what goes', () => {

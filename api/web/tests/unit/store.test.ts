@@ -13,6 +13,8 @@ import { Model } from './model'
 class Network {
   relayUp = true
   apiUp = true
+  /** What the API answers for one path instead, by its beginning. */
+  refusals = new Map<string, number>()
   sockets: Socket[] = []
   heard: ClientFrame[] = []
   sent = 0
@@ -30,6 +32,8 @@ class Network {
   answer(url: string): Response {
     const { pathname, searchParams } = new URL(url, 'http://knm.test')
     const json = (body: object) => new Response(JSON.stringify(body), { status: 200, headers: { 'content-type': 'application/json' } })
+    const refused = this.refusals.get(pathname)
+    if (refused) return new Response(JSON.stringify({ detail: `refused with ${refused}`, status: refused }), { status: refused, headers: { 'content-type': 'application/problem+json' } })
     if (pathname === '/api/v1/tasks') return json({ tasks: [this.model.head()] })
     if (pathname === '/api/v1/tasks/t') return json(this.model.head())
     const after = Number(searchParams.get('after_seq') ?? -1)
@@ -161,6 +165,70 @@ describe('what is shown of a task', () => {
     expect(entry.error.value).toBeNull()
     network.socket!.says({ type: 'error', code: 'unknown_task', message: 'there is no such task', task_id: 't' })
     expect(entry.error.value).toBe('there is no such task')
+  })
+
+  it('is not gone because of a hiccup, and is whole once it can be had', async () => {
+    network = new Network(new Model(2))
+    network.relayUp = false
+    network.refusals.set('/api/v1/tasks/t/items', 503)
+    setActivePinia(createPinia())
+    useSession().user = { id: 'u', username: 'mia', role: 'admin' } as never
+    useProgress().start()
+    const entry = useProgress().follow('t')
+    await vi.advanceTimersByTimeAsync(200)
+    expect([entry.error.value, entry.mirror.head]).toEqual([null, null])
+    network.refusals.set('/api/v1/tasks/t/items', 404)
+    await vi.advanceTimersByTimeAsync(5000)
+    expect(entry.error.value).toBe('refused with 404')
+    network.refusals.clear()
+    network.relayUp = true
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(entry.error.value).toBeNull()
+    expect(entry.mirror.items).toEqual(rows())
+  })
+
+  it('is read although another one cannot be', async () => {
+    network = new Network(new Model(2))
+    network.relayUp = false
+    network.refusals.set('/api/v1/tasks/gone/items', 404)
+    setActivePinia(createPinia())
+    useSession().user = { id: 'u', username: 'mia', role: 'admin' } as never
+    useProgress().start()
+    const gone = useProgress().follow('gone')
+    const entry = useProgress().follow('t')
+    await vi.advanceTimersByTimeAsync(2000)
+    network.model.end()
+    await vi.advanceTimersByTimeAsync(4000)
+    expect([gone.error.value, entry.mirror.ended]).toEqual(['refused with 404', true])
+  })
+
+  it('is in the tray only when it is one\'s own, and has its name either way', async () => {
+    await begin(2)
+    useSession().user = { id: 'another', username: 'ada', role: 'admin' } as never
+    network.model.change(0, 'succeeded', null)
+    network.deliver(false)
+    await vi.advanceTimersByTimeAsync(200)
+    network.socket!.says({ type: 'tasks', full: true, tasks: [] })
+    expect([useProgress().sorted, useProgress().head('t')?.total]).toEqual([[], 2])
+    useSession().user = { id: 'u', username: 'mia', role: 'admin' } as never
+    network.model.change(1, 'succeeded', null)
+    network.deliver(false)
+    await vi.advanceTimersByTimeAsync(200)
+    expect(useProgress().sorted.map((task) => task.current)).toEqual([2])
+  })
+
+  it('is asked for once, however many frames do not fit', async () => {
+    await begin(4)
+    const { socket } = network
+    const before = network.heard.length
+    // The relay takes its time with the answer.
+    const send = vi.spyOn(socket!, 'send').mockImplementation((text) => void network.heard.push(JSON.parse(text) as ClientFrame))
+    for (let i = 0; i < 300; i++) socket!.says({ ...network.model.step(1), epoch: 'another', seq: 2 + i, prev: 1 + i })
+    expect(network.heard.length - before).toBe(1)
+    send.mockRestore()
+    await vi.advanceTimersByTimeAsync(6000)
+    socket!.says({ ...network.model.step(1), epoch: 'another', seq: 400, prev: 399 })
+    expect(shown().items).toEqual(rows())
   })
 
   it('does not believe a relay that says the session is over when the API does not', async () => {

@@ -50,6 +50,66 @@ export default {
     await window.page.close()
   },
 
+  async 'the page says how changes reach it: by the relay reading, while it catches up, and not at all'(world) {
+    const window = await world.second(world.admin, 0)
+    const { page } = window
+    window.expected = SOCKETS
+    let relay
+    let refused = false
+    await page.routeWebSocket(/progress\/ws/, (socket) => {
+      if (refused) return socket.close()
+      relay = socket
+      const server = socket.connectToServer()
+      server.onMessage((text) => socket.send(text))
+      socket.onMessage((text) => server.send(text))
+    })
+    await window.open('/nodes')
+    const pill = page.locator('header [data-state]')
+    const state = (name) => page.locator(`header [data-state=${name}]`).waitFor()
+    await state('live')
+    const mode = (mode, more = {}) => relay.send(JSON.stringify({ type: 'mode', mode, since: new Date().toISOString(), ...more }))
+    mode('polling', { reason: 'listener lost', poll_interval_ms: 10_000 })
+    await state('polling')
+    await pill.getByText('every 10 s').waitFor()
+    mode('catching_up')
+    await state('catching_up')
+    await window.shot('catching-up')
+    mode('live')
+    await state('live')
+    refused = true
+    await relay.close()
+    await state('reading')
+    await page.route('**/api/v1/**', (route) => route.abort())
+    await state('offline')
+    await window.shot('offline')
+    await page.unroute('**/api/v1/**')
+    await state('reading')
+    refused = false
+    await state('live')
+    await page.close()
+  },
+
+  async 'five to ten nodes are labelled through the other pod, and the first shows it'(world) {
+    const { admin } = world
+    const second = await world.second(admin, 1)
+    await second.select(41, 47)
+    await second.label('through', 'pod-b', 7)
+    await second.status('completed')
+    assert.equal(await second.count('succeeded'), 7)
+    await admin.open(`/tasks/${second.url.searchParams.get('task')}`)
+    await admin.status('completed')
+    assert.equal(await admin.count('succeeded'), 7)
+    assert.equal(await admin.matched('through=pod-b'), 7)
+    // By the end of its id, as lists show it.
+    await admin.open('/nodes')
+    await admin.page.locator('[role=row] .name').first().waitFor()
+    await admin.page.keyboard.press('/')
+    await admin.page.keyboard.type(second.url.searchParams.get('task').slice(-12))
+    await admin.page.keyboard.press('Enter')
+    await admin.page.waitForURL((url) => url.pathname === `/tasks/${second.url.searchParams.get('task')}`)
+    await second.page.close()
+  },
+
   async 'a task of one pod is watched through the other, and the tray brings it back'(world) {
     const { admin } = world
     const second = await world.second(admin, 1)

@@ -3,6 +3,14 @@ import assert from 'node:assert/strict'
 import { audit } from '../audit.mjs'
 
 export default {
+  async 'the language is the one of the browser'(world) {
+    const other = await world.visitor(0, 'zh-CN')
+    await other.open('/')
+    await other.page.getByRole('button', { name: '登录' }).waitFor()
+    assert.equal(await other.page.evaluate(() => document.documentElement.lang), 'zh-CN')
+    await other.page.context().close()
+  },
+
   async 'the language and the theme are switched, and stay'({ admin }) {
     await admin.open('/nodes')
     await admin.page.getByLabel('Language').click()
@@ -27,9 +35,9 @@ export default {
           localStorage.setItem('knm.language', language)
           localStorage.setItem('knm.theme', theme)
         }, [language, theme])
-        for (const path of ['/nodes?node=node-0001', `/nodes?task=${task.split('/').pop()}`, '/tasks', task]) {
+        for (const path of ['/nodes?node=node-0001', `/nodes?task=${task.split('/').pop()}`, '/tasks', task, '/clusters', '/users', '/audit', '/account', '/nodes?cluster=nowhere']) {
           await admin.open(path)
-          await page.locator('[role=row], [role=listitem]').first().waitFor()
+          await page.locator('[role=row], [role=listitem], [data-missing]').first().waitFor()
           found.push(...(await audit(page)).map((fault) => `${language} ${theme} ${path}: ${fault}`))
         }
       }

@@ -21,6 +21,7 @@ export default {
     await admin.page.getByLabel('selector, as kubectl -l').fill('topology.kubernetes.io/zone in (zone-a)')
     await admin.page.getByText(/Not a label selector/).waitFor({ state: 'detached' })
     await admin.page.waitForFunction(() => Number(document.querySelector('[data-shown]').dataset.shown) < 10)
+    await admin.page.waitForURL((url) => url.searchParams.get('selector')?.endsWith('(zone-a)'))
     const [view, count] = [admin.page.url(), await shown(admin)]
     const second = await world.second(admin, 1)
     await second.page.goto(view.replace(admin.origin, second.origin))
@@ -31,6 +32,56 @@ export default {
     await admin.page.getByText('15 of 60 selected').waitFor()
     await admin.page.getByLabel('Clear selection').click()
     await admin.bar.waitFor({ state: 'detached' })
+  },
+
+  async 'a link to a cluster that is not there shows no other, and the switcher leads to each'(world) {
+    const { admin } = world
+    const { page } = admin
+    admin.expected = [/ERR_FAILED/]
+    await page.route('**/api/v1/clusters', async (route) => {
+      const { clusters } = await (await route.fetch()).json()
+      await route.fulfill({ json: { clusters: [...clusters, { ...clusters[0], name: 'west', default: false, nodes: 1 }] } })
+    })
+    await page.route('**/api/v1/clusters/west/nodes/events', (route) => route.abort())
+    await page.route('**/api/v1/clusters/west/nodes?*', async (route) => {
+      const node = await admin.node(3)
+      await route.fulfill({ json: { nodes: [{ ...node, name: 'west-0001' }], matched: 1, total: 1 } })
+    })
+    await admin.open('/nodes?cluster=prod-west&q=node-00')
+    const note = page.locator('[data-missing]')
+    await note.getByText('There is no cluster prod-west').waitFor()
+    assert.equal(await page.locator('[role=table]').count(), 0)
+    await admin.shot('cluster-missing')
+    await note.getByRole('button', { name: 'west', exact: true }).click()
+    await page.getByLabel('Select west-0001').waitFor()
+    assert.equal(admin.url.searchParams.get('cluster'), 'west')
+    // The way elsewhere and back stays in that cluster.
+    await page.getByRole('link', { name: 'Tasks' }).click()
+    await page.getByRole('link', { name: 'Nodes' }).click()
+    await page.getByLabel('Select west-0001').waitFor()
+    await page.locator('.switcher').click()
+    await page.getByRole('option', { name: /default/ }).click()
+    await shows(admin, 60)
+    assert.equal(admin.url.searchParams.get('cluster'), 'default')
+    assert.match(await page.title(), /^Nodes · default · /)
+  },
+
+  async 'columns are chosen, and a selector is completed inside of parentheses'({ admin }) {
+    const { page } = admin
+    await admin.open('/nodes')
+    await page.locator('[data-head=version]').waitFor()
+    await page.locator('[data-columns]').click()
+    await page.locator('.el-popper:visible').getByText('Version', { exact: true }).click()
+    await page.locator('[data-head=version]').waitFor({ state: 'detached' })
+    assert(!admin.url.searchParams.get('columns').includes('version'))
+    await page.keyboard.press('Escape')
+    const selector = page.getByLabel('selector, as kubectl -l')
+    await selector.pressSequentially('topology.kubernetes.io/zone in (zone-a,zo')
+    await page.locator('.el-autocomplete-suggestion li', { hasText: 'in (zone-a,zone-b' }).click()
+    await selector.press('End')
+    await selector.pressSequentially(')')
+    await page.waitForURL((url) => url.searchParams.get('selector') === 'topology.kubernetes.io/zone in (zone-a,zone-b)')
+    assert(Number(await shown(admin)) > 0)
   },
 
   async 'a node that fails is seen to, without a reload'(world) {

@@ -29,7 +29,7 @@ export default {
 
     await admin.panel.locator('[data-command]').click()
     const names = Array.from({ length: 10 }, (_, i) => `node-${String(i + 1).padStart(4, '0')}`).join(' ')
-    assert.equal(await admin.page.evaluate(() => navigator.clipboard.readText()), `kubectl label nodes ${names} browser-test=one --overwrite`)
+    assert.equal(await admin.page.evaluate(() => navigator.clipboard.readText()), `# cluster: default\nkubectl label nodes ${names} browser-test=one --overwrite`)
 
     await world.quick()
     await admin.panel.getByLabel('Retry node-0003').click()
@@ -111,7 +111,11 @@ export default {
     await admin.shot('refused')
     await admin.field('key').fill('fine')
     await refused('key').waitFor({ state: 'detached' })
+    // One key does not cost what was typed.
     await admin.page.keyboard.press('Escape')
+    await admin.page.keyboard.press('Escape')
+    assert.equal(await admin.field('key').inputValue(), 'fine')
+    await admin.drawer.getByRole('button', { name: 'Cancel', exact: true }).click()
 
     await admin.begin('Drain')
     await admin.field('Only pods that match').fill('app in (web')
@@ -124,7 +128,8 @@ export default {
     await refused('Unavailable at most').waitFor({ state: 'detached' })
     await admin.field('Not after').fill('2020-01-01T00:00')
     await refused('Not after').waitFor()
-    await admin.page.keyboard.press('Escape')
+    assert.equal(await admin.field('Not after').getAttribute('aria-invalid'), 'true')
+    await admin.drawer.getByRole('button', { name: 'Cancel', exact: true }).click()
   },
 
   async 'a drain needs its number typed, waits for a budget by name, and is cancelled'(world) {
@@ -155,5 +160,82 @@ export default {
     assert(await admin.drawer.getByLabel('Delete emptyDir data').isChecked())
     await admin.drawer.getByRole('button', { name: 'Cancel', exact: true }).click()
     await admin.status('cancelled')
+    // So does all of it; what starts is the retry of that task.
+    const cancelled = admin.url.searchParams.get('task')
+    await admin.panel.getByRole('button', { name: /Retry 1 (failed|cancelled)/ }).click()
+    await admin.drawer.getByText('browser/held: allows 0 now').waitFor()
+    await admin.drawer.getByText('This will drain 1 node: evict').waitFor()
+    assert(await admin.start.isDisabled())
+    await admin.page.locator('[data-confirm]').fill('default')
+    // What was confirmed is what was shown.
+    await admin.drawer.getByRole('button', { name: /Reload/ }).click()
+    await admin.page.waitForFunction(() => document.querySelector('[data-confirm]')?.value === '')
+    assert(await admin.start.isDisabled())
+    await admin.page.locator('[data-confirm]').fill('default')
+    await world.sim('DELETE', '/apis/policy/v1/namespaces/browser/poddisruptionbudgets/held')
+    await admin.start.click()
+    await admin.otherTask(cancelled)
+    await ended(admin, 1)
+    const again = await (await admin.page.request.get(`${admin.origin}/api/v1/tasks/${admin.url.searchParams.get('task')}`)).json()
+    assert.equal(again.parent_id, cancelled)
+  },
+
+  async 'what ends pods past their budgets says so in numbers, and is given back only when that is typed'(world) {
+    const { admin } = world
+    await world.sim('POST', '/sim/workloads', { name: 'going', namespace: 'browser', kind: 'ReplicaSet', replicas: 2, nodes: ['node-0021'], labels: { app: 'going' } })
+    await admin.select(21, 21)
+    await admin.begin('Taint')
+    await admin.setPair('evacuate', 'now')
+    await admin.choose('effect', 'NoExecute', admin.drawer)
+    await admin.preview('1 will change')
+    await admin.drawer.getByText(/delete \d+ pods from 1 nodes, past every disruption budget/).first().waitFor()
+    assert(await admin.start.isDisabled())
+    await admin.shot('no-execute')
+    await admin.page.locator('[data-confirm]').fill('1')
+    await admin.start.click()
+    await ended(admin, 1)
+
+    await admin.select(21, 21)
+    await admin.begin('Taint')
+    await admin.choose('Remove', 'evacuate:NoExecute', admin.drawer)
+    await admin.page.keyboard.press('Escape')
+    await admin.preview('1 will change')
+    await admin.start.click()
+    await ended(admin, 1)
+    const removal = admin.url.searchParams.get('task')
+    await admin.panel.getByRole('button', { name: /Revert/ }).click()
+    const asked = admin.page.locator('[data-again]')
+    const revert = asked.getByRole('button', { name: 'Revert', exact: true })
+    assert(await revert.isDisabled())
+    await admin.shot('revert-confirm')
+    await asked.locator('[data-confirm]').fill('2')
+    assert(await revert.isDisabled())
+    await asked.locator('[data-confirm]').fill('default')
+    await revert.click()
+    await admin.otherTask(removal)
+    await ended(admin, 1)
+    assert((await admin.node(21)).taints.some((taint) => taint.key === 'evacuate' && taint.effect === 'NoExecute'))
+  },
+
+  async 'a count that is pressed filters, and can be let go of when it has fallen to nothing'(world) {
+    const { admin } = world
+    const rows = (number) => admin.page.waitForFunction((wanted) => document.querySelectorAll('[data-task] [role=listitem]').length === wanted, number)
+    const filled = () => admin.panel.locator('[role=progressbar]').getAttribute('aria-valuenow').then(Number)
+    await world.slow(1500)
+    await admin.select(22, 25)
+    await admin.labelInTurn('pressed', 4)
+    await admin.panel.locator('[data-count=running]').click()
+    await rows(1)
+    const early = await filled()
+    assert(early < 4)
+    await admin.until('succeeded', early + 1)
+    assert(await filled() > early)
+    await world.quick()
+    await ended(admin, 4)
+    assert.equal(await filled(), 4)
+    await admin.panel.getByText('No node in this state.').waitFor()
+    await admin.panel.locator('[data-count=running]').click()
+    await rows(4)
+    await admin.panel.locator('[data-count=running]').waitFor({ state: 'detached' })
   },
 }
