@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use knm_shared::admin::Note;
@@ -15,7 +16,7 @@ use knm_shared::config::Database;
 use knm_shared::ids::{LeaseToken, TaskId};
 use knm_shared::pg::ConnectError;
 use knm_shared::status::Desired;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::Client;
 use tracing::{debug, error, info, warn};
 
@@ -28,6 +29,8 @@ use crate::tasks::Action;
 
 /// How often new requests and claimable tasks are looked for.
 const ROUND: Duration = Duration::from_millis(500);
+/// Between two rounds at least, however fast tasks end while others wait.
+const ROUND_AT_LEAST: Duration = Duration::from_millis(20);
 /// A statement without an answer for this long is given up, with its connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// What one look adds at most to the time that a foreign lease has been seen for.
@@ -116,7 +119,11 @@ impl Claimer {
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            rounds.tick().await;
+            tokio::select! {
+                _ = rounds.tick() => {}
+                // The queue goes on as soon as it can.
+                () = self.executor.room_for_the_queue() => sleep(ROUND_AT_LEAST).await,
+            }
             let outcome = self.round().await;
             self.contact = self.contact.after(outcome.err(), &self.note);
         }
@@ -199,7 +206,9 @@ impl Claimer {
         }
         self.foreign = foreign;
         self.unstarted.retain(|task, _| claimable.iter().any(|(t, _)| t == task));
-        claimable.truncate(self.executor.room(self.executor.slots().len()));
+        let room = self.executor.room(self.executor.slots().len());
+        self.executor.inner.has_backlog.store(claimable.len() > room, Ordering::Relaxed);
+        claimable.truncate(room);
         claimable
     }
 
@@ -289,6 +298,16 @@ impl Contact {
 }
 
 impl Executor {
+    /// Resolves when a slot becomes free while tasks wait for one.
+    async fn room_for_the_queue(&self) {
+        loop {
+            self.inner.freed.notified().await;
+            if self.inner.has_backlog.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
     fn holdings(&self) -> Vec<Holding> {
         let held = |(task, slot): (&TaskId, &Slot)| match slot {
             Slot::Reserved => None,
