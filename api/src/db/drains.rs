@@ -16,6 +16,19 @@ pub struct Asking<'a> {
     pub item: (TaskId, Ordinal),
     /// The claim under which it asks.
     pub claim: (OwnerId, LeaseToken),
+    /// How many nodes may be away at a time.
+    pub limit: Option<&'a Limit>,
+}
+
+/// How many of a task's nodes may be away at a time, whoever drains them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// So many, the asking one included.
+    pub most: usize,
+    /// The task's nodes.
+    pub nodes: Vec<String>,
+    /// Those that are away already, but for the asking one.
+    pub away: Vec<String>,
 }
 
 /// The answer.
@@ -25,6 +38,8 @@ pub enum Turn {
     Mine,
     /// Another task is draining it.
     Other(TaskId),
+    /// So many nodes are away or about to be, and no more may be.
+    Full(usize),
     /// The claim does not hold any more.
     Lost,
 }
@@ -47,6 +62,16 @@ WHERE (d.task_id = excluded.task_id AND d.ordinal = excluded.ordinal)
        WHERE i.task_id = d.task_id AND i.ordinal = d.ordinal AND i.status = 'running')
 RETURNING 1";
 
+/// Nodes that are away, and those whose drain has its turn: their cordon may not be seen yet.
+const AWAY: &str = "
+SELECT count(*) FROM (
+    SELECT unnest($3::text[])
+    UNION
+    SELECT d.node FROM node_drains d
+    JOIN progress_items i ON i.task_id = d.task_id AND i.ordinal = d.ordinal
+    WHERE d.cluster = $1 AND d.node <> $2 AND d.node = ANY ($4) AND i.status = 'running'
+) away";
+
 const HOLDER: &str = "SELECT task_id FROM node_drains WHERE cluster = $1 AND node = $2";
 
 /// Asks for a node, in a transaction that is then to be committed.
@@ -54,9 +79,25 @@ const HOLDER: &str = "SELECT task_id FROM node_drains WHERE cluster = $1 AND nod
 /// # Errors
 /// The statements'.
 pub async fn take(transaction: &Transaction<'_>, asking: Asking<'_>) -> Result<Turn, Error> {
-    let Asking { cluster, node, item: (task, ordinal), claim: (owner, token) } = asking;
+    let Asking { cluster, node, item: (task, ordinal), claim: (owner, token), limit } = asking;
     let place =
         [(&cluster as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT), (&node, Type::TEXT)];
+    if let Some(Limit { most, nodes, away }) = limit {
+        // Whoever counts does so alone, too. No node has an empty name.
+        let all = [place[0].clone(), (&"" as _, Type::TEXT)];
+        transaction.query_typed(ALONE, &all).await?;
+        let counted = [
+            place[0].clone(),
+            place[1].clone(),
+            (away as _, Type::TEXT_ARRAY),
+            (nodes as _, Type::TEXT_ARRAY),
+        ];
+        let away: i64 = transaction.query_typed_one(AWAY, &counted).await?.get(0);
+        let away = usize::try_from(away).unwrap_or(usize::MAX);
+        if away >= *most {
+            return Ok(Turn::Full(away));
+        }
+    }
     transaction.query_typed(ALONE, &place).await?;
     let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
     let taken = transaction

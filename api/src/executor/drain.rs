@@ -26,7 +26,8 @@ use serde_json::{Map, Value};
 use super::apply::{Applied, recreated};
 use super::failure::Failure;
 use super::item::{Ended, Job, Stop, Verdict, Work};
-use crate::db::drains::Turn;
+use super::schedule::is_unavailable;
+use crate::db::drains::{Limit, Turn};
 use crate::k8s::{CallError, DryRun, Leaving, Terms};
 use crate::lease::Moment;
 use crate::tasks::{DrainParams, cordon};
@@ -95,20 +96,38 @@ impl Work<'_> {
     }
 
     async fn take_turn(&mut self) -> Result<(), Stop> {
-        let mut told = None;
+        let mut told = String::new();
         loop {
             self.check_halt()?;
-            match self.job.turns.take(&self.item.node, self.item.ordinal).await {
+            let limit = self.limit();
+            let turn = self.job.turns.take(&self.item.node, self.item.ordinal, limit.as_ref());
+            let why = match turn.await {
                 Ok(Turn::Mine) => return Ok(()),
-                Ok(Turn::Other(task)) if told != Some(task) => {
-                    self.say(format!("waiting: task {task} is draining this node"));
-                    told = Some(task);
-                }
+                Ok(Turn::Other(task)) => format!("waiting: task {task} is draining this node"),
+                Ok(Turn::Full(away)) => format!(
+                    "waiting: {away} of the task's nodes are unavailable or being drained, and \
+                     options.max_unavailable allows no more"
+                ),
                 // The claim is renewed or lost; the lease tells.
-                Ok(Turn::Other(_) | Turn::Lost) | Err(_) => {}
+                Ok(Turn::Lost) | Err(_) => String::new(),
+            };
+            if !why.is_empty() && why != told {
+                self.say(why.clone());
+                told = why;
             }
             self.sleep(TURN_PAUSE.mul_f64(rand::random_range(0.75..1.25))).await?;
         }
+    }
+
+    /// How many nodes may be away when this one is taken; nothing where it is away already.
+    fn limit(&self) -> Option<Limit> {
+        let (most, nodes) = self.job.limited.as_ref()?;
+        let is_away = |name: &String| self.job.cache.get(name).is_some_and(|n| is_unavailable(&n));
+        if is_away(&self.item.node) {
+            return None;
+        }
+        let away = nodes.iter().filter(|name| is_away(name)).cloned().collect();
+        Some(Limit { most: *most, nodes: nodes.clone(), away })
     }
 
     /// Cordons, lists, evicts, waits.

@@ -47,6 +47,8 @@ pub(super) struct Job {
     pub(super) author: Author,
     /// Who may drain a node.
     pub(super) turns: Turns,
+    /// The task's nodes, if only so many may be away at a time.
+    pub(super) limited: Option<(usize, Vec<String>)>,
     pub(super) request_timeout: Duration,
     pub(super) retry_timeout: Duration,
     pub(super) metrics: Metrics,

@@ -155,6 +155,10 @@ impl Runner {
         } else {
             (concurrency, concurrency * PREPARED_PER_CALL)
         };
+        let limited = options.max_unavailable.filter(|_| action.is_drain()).map(|share| {
+            let nodes: Vec<_> = items.iter().map(|item| item.node.clone()).collect();
+            (share.of(nodes.len()), nodes)
+        });
         let schedule = Schedule::new(items, &action, &options, inner.own_node.as_deref());
         let job = Arc::new(Job {
             task,
@@ -179,6 +183,7 @@ impl Runner {
                 task,
                 claim: (inner.owner, self.claimed.token),
             },
+            limited,
             request_timeout: inner.limits.request_timeout,
             retry_timeout: inner.limits.retry_timeout,
             metrics: inner.metrics.clone(),

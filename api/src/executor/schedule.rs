@@ -224,10 +224,7 @@ impl Schedule {
             return Err(why);
         }
         let is_away = |place: &Place| {
-            place.is_under_way
-                || nodes
-                    .get(&place.name)
-                    .is_some_and(|node| cordon::is_unschedulable(&node) || !is_ready(&node))
+            place.is_under_way || nodes.get(&place.name).is_some_and(|node| is_unavailable(&node))
         };
         let away: Vec<&str> =
             self.places.iter().filter(|p| is_away(p)).map(|p| p.name.as_str()).collect();
@@ -262,6 +259,11 @@ fn unwatched(nodes: &NodeCache) -> Option<String> {
             Some("the state of the cluster's nodes is not known at the moment".into())
         }
     }
+}
+
+/// Unschedulable or not Ready.
+pub(super) fn is_unavailable(node: &Node) -> bool {
+    cordon::is_unschedulable(node) || !is_ready(node)
 }
 
 fn is_ready(node: &Node) -> bool {

@@ -4,7 +4,7 @@ use knm_shared::ids::{LeaseToken, Ordinal, OwnerId, TaskId};
 use knm_shared::pg::{Pool, PoolError};
 use tracing::debug;
 
-use crate::db::drains::{self, Asking, Turn};
+use crate::db::drains::{self, Asking, Limit, Turn};
 
 /// Asks for nodes on behalf of one claimed task.
 pub(super) struct Turns {
@@ -28,11 +28,16 @@ impl Turns {
     ///
     /// # Errors
     /// [`TurnError`]: nobody knows; ask again.
-    pub(super) async fn take(&self, node: &str, ordinal: Ordinal) -> Result<Turn, TurnError> {
+    pub(super) async fn take(
+        &self,
+        node: &str,
+        ordinal: Ordinal,
+        limit: Option<&Limit>,
+    ) -> Result<Turn, TurnError> {
         let mut client = self.pool.get().await?;
         let transaction = client.transaction().await?;
         let item = (self.task, ordinal);
-        let asking = Asking { cluster: &self.cluster, node, item, claim: self.claim };
+        let asking = Asking { cluster: &self.cluster, node, item, claim: self.claim, limit };
         let turn = drains::take(&transaction, asking).await?;
         transaction.commit().await?;
         Ok(turn)

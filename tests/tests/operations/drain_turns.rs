@@ -1,13 +1,15 @@
 //! drain: one at a time on a node, this pod's own node last, and how many nodes may be away.
 
+use std::time::Duration;
+
 use knm_tests::kube_sim::{Allow, SimPod, Verb};
 use knm_tests::pod::Pod;
 use knm_tests::scenario::World;
 use serde_json::json;
 
 use crate::support::{
-    calls, check_evictions, finish, is_cordoned, patch, run, steer, task, until, until_seen,
-    with_options,
+    Ended, SOON, calls, check_evictions, finish, is_cordoned, patch, run, steer, task, until,
+    until_seen, with_options,
 };
 
 fn pod(world: &World, node: &str, name: &str) -> anyhow::Result<()> {
@@ -166,5 +168,53 @@ async fn a_pod_that_arrives_after_the_list_goes_too_unless_it_tolerates_the_cord
     world.sim.remove_budget("shop", "web")?;
     let ended = finish(&world, &api, id).await?;
     assert_eq!(ended.message("node-0001"), "2 of 2 pods gone");
+    world.stop().await
+}
+
+/// Two tasks that begin at the same moment on two pods count each other's nodes before these are seen
+/// cordoned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tasks_together_keep_to_the_number_of_unavailable_nodes() -> anyhow::Result<()> {
+    let latency = Duration::from_millis(50);
+    let world = World::new("unavailable_two").pods(2).nodes(4).latency(latency).start().await?;
+    let apis = [world.sign_in(0).await?, world.sign_in(1).await?];
+    let nodes = world.nodes(0..4);
+    let body = |nodes: Vec<String>| json!({"action": "drain", "nodes": {"names": nodes}, "options": {"max_unavailable": 1}});
+    let bodies = [body(nodes.clone()), body(nodes.iter().rev().cloned().collect())];
+    for _ in 0..4 {
+        let (one, two) = tokio::join!(apis[0].submit(&bodies[0]), apis[1].submit(&bodies[1]));
+        let ids = [one?, two?];
+        let waits = |e: &Ended| {
+            e.items.iter().any(|i| {
+                i["message"].as_str().is_some_and(|m| m.contains("options.max_unavailable allows"))
+            })
+        };
+        for id in ids {
+            until(&apis[0], id, "waits", waits).await?;
+        }
+        let cordoned = || nodes.iter().filter(|name| is_cordoned(&world, name)).count();
+        let begun = async {
+            while cordoned() == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(SOON, begun).await?;
+        // Both have asked often enough since.
+        for id in ids {
+            until(&apis[0], id, "waits", waits).await?;
+        }
+        assert_eq!(cordoned(), 1);
+        for id in ids {
+            steer(&apis[0], id, "cancel").await?;
+            finish(&world, &apis[0], id).await?;
+        }
+        let uncordon = json!({"action": "uncordon", "nodes": {"all": true}});
+        assert_eq!(run(&world, &uncordon).await?.outcome(), "completed");
+        for api in &apis {
+            for node in &nodes {
+                until_seen(api, node, |n| n["unschedulable"] == false).await?;
+            }
+        }
+    }
     world.stop().await
 }
