@@ -38,7 +38,10 @@ impl Hub {
         if std::mem::take(&mut session.tell_mode) {
             return Next::Frame(Frame::Mode(Arc::clone(&self.mode)));
         }
-        match self.next_of_tasks(id).or_else(|| self.next_of_list(id)) {
+        // Tasks and list take turns: neither waits until there is nothing of the other any more.
+        let list_first = std::mem::take(&mut session.list_first);
+        let frame = list_first.then(|| self.next_of_list(id)).flatten();
+        match frame.or_else(|| self.next_of_tasks(id)).or_else(|| self.next_of_list(id)) {
             Some(frame) => Next::Frame(frame),
             None => self.rest(id),
         }
@@ -62,7 +65,9 @@ impl Hub {
             match self.turn(id, task_id)? {
                 Turn::Frame(frame) => {
                     // Tasks take turns, so that a busy one does not starve the others.
-                    self.sessions.get_mut(&id)?.ready(task_id);
+                    let session = self.sessions.get_mut(&id)?;
+                    session.ready(task_id);
+                    session.list_first = true;
                     return Some(frame);
                 }
                 Turn::Nothing => {}

@@ -98,7 +98,8 @@ const TEXT: u8 = 0x81;
 /// A message as a WebSocket frame, head and all: a server's frames are not masked, so it is the same for
 /// every client.
 pub fn encode(message: &impl Serialize) -> Bytes {
-    let mut frame = vec![0; HEAD];
+    let mut frame = Vec::with_capacity(512);
+    frame.resize(HEAD, 0);
     serde_json::to_writer(&mut frame, message)
         .expect("our messages have string keys and no failing parts");
     let len = (frame.len() - HEAD) as u64;

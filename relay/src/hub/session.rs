@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) tell_resync: bool,
     pub(super) tell_mode: bool,
     pub(super) list: Option<ListCursor>,
+    /// It is the list's turn, if that has something.
+    pub(super) list_first: bool,
     pub(super) close: Option<CloseReason>,
 }
 
@@ -131,6 +133,7 @@ impl Session {
             tell_resync: false,
             tell_mode,
             list: None,
+            list_first: false,
             close: None,
         }
     }

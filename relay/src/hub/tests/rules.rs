@@ -664,3 +664,23 @@ fn who_lacks_most_of_a_task_gets_it_in_pages_and_by_one_more_read_at_most() {
     told.iter().for_each(|f| view.apply(f));
     view.assert_is(&row);
 }
+
+#[test]
+fn a_list_does_not_wait_until_tasks_have_nothing_to_tell() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let id = follow(&mut hub, &row, &mut View::default());
+    hub.watch_tasks(id);
+    let jobs = hub.take_lists();
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    let mut told = Vec::new();
+    // A client that is never done with its task.
+    for _ in 0..4 {
+        hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
+        hub.notify(&row.step(&[(1, ItemStatus::Running)], false));
+        if let Next::Frame(frame) = hub.next(id) {
+            told.push(frame);
+        }
+    }
+    assert!(told.iter().any(|frame| matches!(frame, Frame::List { .. })), "{told:?}");
+    assert!(told.iter().filter(|frame| matches!(frame, Frame::Step { .. })).count() >= 2);
+}
