@@ -15,3 +15,14 @@ pub mod support;
 pub mod tasks;
 pub mod users;
 pub mod webhooks;
+
+use tokio_postgres::error::SqlState;
+
+/// Whether a statement was refused because it notifies and the server's queue of notifications is full.
+/// That refusal shares its code with other limits; only its text tells it apart.
+#[must_use]
+pub fn is_queue_full(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|said| {
+        *said.code() == SqlState::PROGRAM_LIMIT_EXCEEDED && said.message().contains("NOTIFY")
+    })
+}

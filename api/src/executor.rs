@@ -11,6 +11,7 @@
 //! `drain` it (when it is its `turn`).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use knm_shared::config;
@@ -78,6 +79,8 @@ struct Inner {
     claiming: tokio::sync::Mutex<()>,
     /// A slot has become free.
     freed: Notify,
+    /// More tasks wait than there is room for: whoever comes now waits behind them.
+    has_backlog: AtomicBool,
     /// No new claims, no new nodes: what is held is handed back.
     stopping: CancellationToken,
 }
@@ -105,6 +108,7 @@ impl Executor {
                 runners: TaskTracker::new(),
                 claiming: tokio::sync::Mutex::default(),
                 freed: Notify::new(),
+                has_backlog: AtomicBool::new(false),
                 stopping: CancellationToken::new(),
             }),
         }
@@ -219,7 +223,12 @@ impl Admission {
     pub fn reserve(&self, task: TaskId) -> Option<Reservation> {
         // Under the lock that a stop looks under: it finds this place, or this finds it stopping.
         let mut slots = self.executor.slots();
+        let has_backlog = &self.executor.inner.has_backlog;
         if self.executor.room(slots.len()) == 0 {
+            // What is submitted now is the next, not what comes when there is room again.
+            has_backlog.store(true, Ordering::Relaxed);
+        }
+        if has_backlog.load(Ordering::Relaxed) {
             return None;
         }
         slots.insert(task, Slot::Reserved);

@@ -1,5 +1,5 @@
-//! Every replica removes what has been kept long enough: tasks that ended `progress.retention_days` ago,
-//! and expired sessions. Replicas do not wait for each other's rows.
+//! Removes what has been kept long enough: tasks that ended `progress.retention_days` ago, and expired
+//! sessions. Every replica tries; one at a time removes, in batches.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -36,13 +36,15 @@ pub async fn run(pool: Pool, days: u32) -> Infallible {
 /// The database's; what was removed until then stays removed.
 pub async fn round(pool: &Pool, days: u32) -> anyhow::Result<usize> {
     let client = pool.get().await?;
-    db::retention::sessions(&**client).await?;
+    while db::retention::sessions(&**client).await? == db::retention::BATCH_SESSIONS {
+        tokio::time::sleep(PAUSE).await;
+    }
     let end = Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days));
     let mut removed = 0;
     loop {
         let batch = db::retention::tasks(&**client, end).await?;
         removed += batch;
-        if batch < db::retention::BATCH {
+        if batch == 0 {
             return Ok(removed);
         }
         tokio::time::sleep(PAUSE).await;

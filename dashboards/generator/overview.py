@@ -19,10 +19,10 @@ NOW = [
     "Now",
     Panel(
         "Alerts",
-        "Alerts of kube-node-manager that fire. Each has a section in dashboards/README.md.",
+        "Alerts of the chosen namespaces that fire. Each has a section in dashboards/README.md.",
         "none",
         above(1, 5),
-        [('count(ALERTS{alertname=~"Knm.+", alertstate="firing"}) or vector(0)', "firing")],
+        [('count(ALERTS{alertname=~"Knm.+", alertstate="firing", @N}) or vector(0)', "firing")],
         kind="stat",
         width=4,
         height=4,

@@ -43,6 +43,8 @@ pub enum Cause {
     Flood,
     /// A subscription to a task that is not there.
     UnknownTask,
+    /// A subscription to a task that the user may not read.
+    Forbidden,
     /// More subscriptions than a connection may have.
     TooManySubscriptions,
     /// Nothing taken, or no ping answered, for a minute.
@@ -51,7 +53,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for a metric that must exist before the first event.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SlowHead,
         Self::BadHead,
         Self::NoHandshake,
@@ -66,6 +68,7 @@ impl Cause {
         Self::BadMessage,
         Self::Flood,
         Self::UnknownTask,
+        Self::Forbidden,
         Self::TooManySubscriptions,
         Self::TooSlow,
     ];
@@ -88,6 +91,7 @@ impl Cause {
             Self::BadMessage => "bad_message",
             Self::Flood => "flood",
             Self::UnknownTask => "unknown_task",
+            Self::Forbidden => "forbidden",
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::TooSlow => "too_slow",
         }

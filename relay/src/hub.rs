@@ -32,7 +32,7 @@ mod task;
 mod tests;
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -44,7 +44,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use self::answer::{Answer, Found};
-pub use self::audit::Behind;
+pub use self::audit::{Awaited, Behind};
 pub use self::frame::{Frame, Next, encode};
 pub use self::handle::HubHandle;
 pub use self::lists::{ListJob, ListQuery};
@@ -54,6 +54,7 @@ pub use self::session::Refused;
 pub use self::step::Step;
 
 use self::lists::UserList;
+use self::reads::Read;
 use self::session::{Position, Session};
 use self::task::Task;
 use crate::protocol::{CloseReason, ErrorCode, Mode, ModeKind};
@@ -96,8 +97,8 @@ pub struct Hub {
     of_user: HashMap<UserId, usize>,
     max_of_user: usize,
     lists: HashMap<UserId, UserList>,
-    /// Tasks whose read waits to be started; may name tasks that need none any more.
-    wanted: VecDeque<TaskId>,
+    /// Tasks whose read waits to be started, by the number of the wish: those in [`Read::Wanted`].
+    wanted: BTreeMap<u64, TaskId>,
     /// Numbers connections, reads and list reads.
     last: u64,
     /// Set when there may be reads to start.
@@ -133,7 +134,7 @@ impl Hub {
             of_user: HashMap::new(),
             max_of_user,
             lists: HashMap::new(),
-            wanted: VecDeque::new(),
+            wanted: BTreeMap::new(),
             last: 0,
             stirred: false,
             wakes: Vec::new(),
@@ -270,8 +271,14 @@ impl Hub {
 
     /// Stops following a task.
     pub fn unsubscribe(&mut self, id: ConnId, task: TaskId) {
-        let followed = self.sessions.get_mut(&id).and_then(|s| s.subs.remove(&task));
-        if followed.is_some() {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if session.forget(task) {
+            // It may have been the one that others wait for.
+            if session.has_parked() {
+                session.wake(id, &mut self.wakes);
+            }
             self.release(id, task);
         }
     }
@@ -280,6 +287,9 @@ impl Hub {
         if let Some(task) = self.tasks.get_mut(&task_id) {
             task.subscribers.remove(&id);
             if task.subscribers.is_empty() {
+                if let Read::Wanted(wish) = task.read {
+                    self.wanted.remove(&wish);
+                }
                 self.tasks.remove(&task_id);
             }
         }
@@ -305,10 +315,11 @@ impl Hub {
         Forwarded { subscribers }
     }
 
-    /// Something about a task was said that cannot be used: its row has to be read.
-    pub fn hint(&mut self, task: TaskId) -> Forwarded {
-        for list in self.lists.values_mut() {
-            list.touch(task);
+    /// Something about a task, of this user's as it says, was said that cannot be used: its row has to be
+    /// read.
+    pub fn hint(&mut self, task: TaskId, user: Option<UserId>) -> Forwarded {
+        if let Some(user) = user {
+            self.hint_in_list(task, user);
         }
         let subscribers = self.tasks.get(&task).map_or(0, |t| t.subscribers.len());
         if subscribers > 0 {
@@ -369,9 +380,12 @@ impl Hub {
             session.wake(*id, &mut self.wakes);
         }
         self.wanted.clear();
-        for (id, task) in &mut self.tasks {
-            *task = task.start_over();
-            self.wanted.push_back(*id);
+        let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in tasks {
+            if let Some(task) = self.tasks.get_mut(&id) {
+                *task = task.start_over();
+            }
+            self.want_read(id);
         }
         for list in self.lists.values_mut() {
             list.start_over();
@@ -392,9 +406,15 @@ impl Hub {
         for (id, session) in &mut self.sessions {
             if chosen(session.owner, &session.access) {
                 session.close.get_or_insert(reason);
-                session.wake(*id, &mut self.wakes);
+                session.interrupt(*id, &mut self.wakes);
             }
         }
+    }
+
+    /// Why a connection is to be closed, also before its client has taken what it was sent.
+    #[must_use]
+    pub fn closing(&self, id: ConnId) -> Option<CloseReason> {
+        self.sessions.get(&id)?.close
     }
 
     /// Closes every connection and lets no other in.
@@ -411,7 +431,7 @@ impl Hub {
 
     fn fail_subscription(&mut self, id: ConnId, task: TaskId, code: ErrorCode) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.subs.remove(&task);
+            session.forget(task);
             session.refuse(task, code);
             session.wake(id, &mut self.wakes);
         }

@@ -47,6 +47,8 @@ const BEAT_ANSWER: Duration = Duration::from_secs(3);
 const UNSENT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection that heard nothing has to answer a plain query.
 const PROBE: Duration = Duration::from_secs(2);
+/// The same while live: with the pause before a heartbeat and its 3 s, less than 10 s.
+const LIVE_PROBE: Duration = Duration::from_millis(1_500);
 /// Heartbeats that a healthy connection must miss before it counts as a pooler's.
 const DEAF_BEATS: u32 = 2;
 
@@ -162,6 +164,8 @@ impl Listener {
             }
         };
         let mut wire = Box::new(Wire::new(client, connection, self.heart.channel()));
+        // It may be another server, whose sessions have numbers of their own.
+        self.forward.believe(Vec::new());
         match wire.listen(&mut self.forward).await {
             Ok(epoch) => {
                 self.forward.epoch(epoch);
@@ -219,7 +223,14 @@ impl Listener {
             }
             match self.beat(&mut wire).await {
                 Ok(Beat::Heard) => {}
-                Ok(Beat::Unsent(error)) => tracing::debug!(%error, "heartbeat not sent"),
+                Ok(Beat::Unsent(error)) => {
+                    tracing::debug!(%error, "heartbeat not sent");
+                    // That alone condemns nobody, but if all ways to the server are cut off, and not by
+                    // something that TCP notices, this is the only sign.
+                    if let Err(lost) = wire.probe(&mut self.forward, LIVE_PROBE).await {
+                        return self.broken(&lost);
+                    }
+                }
                 Ok(Beat::Missing) => return self.broken(&Lost::Deaf),
                 Err(lost) => return self.broken(&lost),
             }

@@ -142,6 +142,7 @@ impl Server {
         }
         let handshake = Handshake::of(request.headers())?;
         self.origins.check(request.headers())?;
+        let alarms = self.hub.alarms();
         let identity = self.identify(request.headers()).await?;
         let full = self.sockets.len() >= self.max_connections;
         if self.sockets.len() >= self.max_connections + TOLD {
@@ -154,7 +155,7 @@ impl Server {
         self.sockets.spawn(async move {
             match upgrade::socket(upgraded).await {
                 Ok(socket) if full => session::turn_away(socket, owner, &context).await,
-                Ok(socket) => session::run(socket, owner, access, &greeting, context).await,
+                Ok(socket) => session::run(socket, owner, access, alarms, &greeting, context).await,
                 Err(error) => tracing::debug!(%peer, %error, "upgrade failed"),
             }
         });

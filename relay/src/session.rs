@@ -95,16 +95,18 @@ impl Drop for Registered {
     }
 }
 
-/// Serves a client until one side ends it.
+/// Serves a client until one side ends it. The client was looked up after `alarms` alarms.
 pub async fn run(
     socket: Socket,
     owner: Owner,
     access: Access,
+    alarms: u64,
     greeting: &Greeting,
     context: Context,
 ) {
     let wake = Arc::new(Notify::new());
     let welcome = context.hub.with(|hub| hub.connect(owner, access, Arc::clone(&wake)));
+    context.hub.recheck_since(alarms);
     let mut connection = Connection::new(socket, owner.user, context);
     let welcome = match welcome {
         Ok(welcome) => welcome,
@@ -117,8 +119,9 @@ pub async fn run(
         let hello = crate::hub::encode(&greeting.hello(&welcome));
         let reason = connection.run(welcome.id, &wake, hello).await;
         drop(registered);
-        if let Some(reason) = reason {
-            connection.close(reason).await;
+        match reason {
+            Some(reason) => connection.close(reason).await,
+            None => connection.leave().await,
         }
         tracing::debug!(?reason, "disconnected");
     }

@@ -224,6 +224,33 @@ async fn nothing_is_lost_while_the_database_is_away() {
     relay.stop().await;
 }
 
+/// A task that this release cannot read is a matter of its own: the others' clients are told `live`, and
+/// comparisons begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_cannot_be_read_does_not_keep_the_relay_catching_up() {
+    let postgres = Postgres::with_schema().await;
+    let db = postgres.client().await;
+    let user = User::sign_in(&db).await;
+    let task = Task::create(&db, &user, 2).await;
+    let unknown = "ALTER TABLE progress_items DROP CONSTRAINT progress_items_status_check; \
+                   UPDATE progress_items SET status = 'of a newer release'";
+    db.batch_execute(unknown).await.expect("a status that nobody knows");
+    let relay = Running::live(postgres.port).await;
+    let mut client = Client::connect(relay.addresses.server, &user.token).await;
+    client.subscribe(task.id, None).await;
+    let failures = "knm_relay_read_failures_total 0";
+    while get(relay.addresses.admin, "/metrics").await.1.contains(failures) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE application_name LIKE 'knm-relay-listener%'";
+    db.execute(end, &[]).await.expect("ended");
+    for mode in ["polling", "catching_up", "live"] {
+        while client.until("mode").await["mode"] != mode {}
+    }
+    relay.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_signed_in_get_in_and_only_for_as_long() {
     let postgres = Postgres::with_schema().await;
@@ -249,6 +276,41 @@ async fn only_the_signed_in_get_in_and_only_for_as_long() {
     assert_eq!(client.closed().await, 4401);
     bystander.subscribe(Uuid::new_v4(), None).await;
     assert_eq!(bystander.until("error").await["code"], "unknown_task");
+    relay.stop().await;
+}
+
+/// Neither a revocation nor the relay's own end waits until a client has taken what it was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_nothing_is_closed_at_once_all_the_same() {
+    let postgres = Postgres::with_schema().await;
+    let db = postgres.client().await;
+    let user = User::sign_in(&db).await;
+    let relay = Running::live(postgres.port).await;
+    let mut deaf = Client::connect_slow(relay.addresses.server, &user.token).await;
+    for _ in 0..6 {
+        let large = Task::create(&db, &user, 5_000).await;
+        deaf.subscribe(large.id, None).await;
+    }
+    let metric = async |name: &str| -> u64 {
+        let (_, metrics) = get(relay.addresses.admin, "/metrics").await;
+        let value = metrics.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok());
+        value.expect("a whole number")
+    };
+    // Pages go out until nothing more fits.
+    let mut frames = 0;
+    while frames < 2 || frames < metric("knm_relay_frames_total").await {
+        frames = metric("knm_relay_frames_total").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let revocation = serde_json::to_string(&Revocation::Session(user.session)).expect("JSON");
+    db.execute("SELECT pg_notify($1, $2)", &[&REVOKED_CHANNEL, &revocation]).await.expect("notify");
+    let closed = async {
+        while metric("knm_relay_closed_total{code=\"4401\"}").await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3), closed).await.expect("revoked");
+    assert_eq!(metric("knm_relay_websocket_connections").await, 0, "its place is free");
     relay.stop().await;
 }
 
@@ -365,6 +427,25 @@ async fn bad_input_is_answered_and_then_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_are_not_there_or_not_to_be_read_are_counted() {
+    let postgres = Postgres::with_schema().await;
+    let db = postgres.client().await;
+    let user = User::sign_in(&db).await;
+    let task = Task::create(&db, &user, 1).await;
+    db.execute("UPDATE users SET every_cluster = false", &[]).await.expect("updated");
+    let relay = Running::live(postgres.port).await;
+    let mut client = Client::connect(relay.addresses.server, &user.token).await;
+    for (id, code) in [(task.id.0, "forbidden"), (Uuid::new_v4(), "unknown_task")] {
+        client.subscribe(id, None).await;
+        assert_eq!(client.until("error").await["code"], code);
+        let (_, metrics) = get(relay.addresses.admin, "/metrics").await;
+        let counted = format!("knm_relay_bad_input_total{{cause=\"{code}\"}} 1");
+        assert!(metrics.lines().any(|l| l == counted), "{code}");
+    }
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_users_list_follows_their_tasks() {
     let postgres = Postgres::with_schema().await;
     let mut db = postgres.client().await;
@@ -396,6 +477,32 @@ async fn a_users_list_follows_their_tasks() {
     assert_eq!(changed["tasks"][0]["id"], json!(task.id));
     task.flush(&mut db, TaskRunning, &[(0, Succeeded, None)], Tell::Whole).await;
     assert_eq!(client.until("tasks").await["tasks"][0]["current"], 1);
+    relay.stop().await;
+}
+
+/// The api's words about a new task often come over a connection that is as new, and during an upgrade
+/// they may be another version's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_task_is_in_its_users_list_at_once_whoever_tells_of_it() {
+    let postgres = Postgres::with_schema().await;
+    let db = postgres.client().await;
+    db.batch_execute("CREATE ROLE stranger LOGIN").await.expect("a role");
+    let unknown = postgres.client_as("stranger").await;
+    let user = User::sign_in(&db).await;
+    let relay = Running::live(postgres.port).await;
+    let mut client = Client::connect(relay.addresses.server, &user.token).await;
+    client.say(json!({"type": "watch_tasks"})).await;
+    assert_eq!(client.until("tasks").await["tasks"], json!([]));
+    for version in [1, 9] {
+        let task = Task::create(&db, &user, 2).await;
+        let created = task.lie(ItemStatus::Pending).encode();
+        let created = created.replace("\"v\":1", &format!("\"v\":{version}"));
+        let notify = "SELECT pg_notify($1, $2)";
+        unknown.execute(notify, &[&CHANNEL, &created]).await.expect("notify");
+        let told = tokio::time::timeout(BEFORE_AN_AUDIT, client.until("tasks")).await;
+        let told = told.expect("at once");
+        assert_eq!((&told["full"], &told["tasks"][0]["id"]), (&json!(false), &json!(task.id)));
+    }
     relay.stop().await;
 }
 

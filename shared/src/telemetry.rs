@@ -169,6 +169,28 @@ mod tests {
     }
 
     #[test]
+    fn a_field_stands_once_in_a_line_of_text() {
+        let request = r#"a b="c\" \\"#;
+        let out = logged(&Log::default(), || {
+            let _outer =
+                tracing::info_span!("http", request_id = request, path = "/a b", task = "outer")
+                    .entered();
+            let _inner = tracing::info_span!("task", task = "inner").entered();
+            tracing::info!(request_id = request, user = "admin", "audit");
+            tracing::info!("bare");
+        });
+        let lines: Vec<&str> = out.lines().filter_map(|l| Some(l.split_once(' ')?.1)).collect();
+        let id = format!("request_id={request:?}");
+        assert_eq!(
+            lines,
+            [
+                format!(r#"INFO: audit {id} user=admin task=inner path="/a b""#),
+                format!(r#"INFO: bare task=inner {id} path="/a b""#),
+            ]
+        );
+    }
+
+    #[test]
     fn json_is_one_object_a_line() {
         let log = Log { format: LogFormat::Json, ..Log::default() };
         let out = logged(&log, || {

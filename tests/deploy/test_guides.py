@@ -1,12 +1,15 @@
 """The two guides say the same, and what they show is what there is."""
 
+import os
 import pathlib
 import re
+import tempfile
 import unittest
 
 import yaml
 
 import rendered
+import test_schemas
 
 GUIDES = {name: (rendered.DEPLOY / name).read_text() for name in ("README.md", "README.zh-CN.md")}
 
@@ -95,6 +98,31 @@ class Guides(unittest.TestCase):
             [env] = [yaml.safe_load(c)["env"] for _, lang, c in blocks(text) if lang == "yaml" and c.startswith("env:")]
             self.assertEqual({v["name"] for v in env}, known, name)
 
+    def patched(self, patch):
+        """The base with a patch of a guide, as a kustomization beside it would have it."""
+        with tempfile.TemporaryDirectory() as folder:
+            resources = {"resources": [os.path.relpath(rendered.DEPLOY / "base", os.path.realpath(folder))]}
+            (pathlib.Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(resources | patch))
+            items = list(yaml.safe_load_all(rendered.kubectl("kustomize", folder)))
+        for item in items:
+            test_schemas.validate(item, test_schemas.NEWEST)
+        return items
+
+    def test_patches_do_what_is_said(self):
+        for name, text in GUIDES.items():
+            patches = [yaml.safe_load(c) for _, lang, c in blocks(text) if lang == "yaml" and c.startswith("patches:")]
+            away, outside, policy = [self.patched(patch) for patch in patches]
+            services = {i["metadata"]["name"] for i in away if i["kind"] == "Service"}
+            self.assertEqual(services, {"kube-node-mgr", "kube-node-mgr-headless"}, name)
+            spec = rendered.find(outside, "Service", "postgres-service")["spec"]
+            self.assertEqual(spec, {"type": "ExternalName", "externalName": "postgres.example.com"}, name)
+            rules = rendered.find(policy, "NetworkPolicy", "kube-node-mgr")["spec"]
+            let_out = [{p["port"] for p in rule["ports"]} for rule in rules["egress"]]
+            self.assertEqual(let_out[-2:], [{6432}, {16443, 4318}], name)
+            [metrics] = [r["from"] for r in rules["ingress"] if "from" in r]
+            labels = [f["namespaceSelector"]["matchLabels"] for f in metrics]
+            self.assertEqual(labels, [{"kubernetes.io/metadata.name": "observability"}], name)
+
     def test_every_heading_of_the_errand_has_an_answer(self):
         """Problems and figures that people will look for, by the words that they will look for."""
         for name, text in GUIDES.items():
@@ -111,6 +139,16 @@ class Guides(unittest.TestCase):
             ]:
                 self.assertIn(word, text, name)
 
+    def test_containers_that_are_named_exist(self):
+        """Also in the runbook, where every alert's reader begins."""
+        pods = rendered.find(rendered.objects(rendered.BASE), "StatefulSet", "kube-node-mgr")["spec"]["template"]["spec"]
+        known = {c["name"] for c in pods["containers"] + pods["initContainers"]}
+        runbook = (rendered.ROOT / "dashboards/README.md").read_text()
+        for name, text in {**GUIDES, "runbook": runbook}.items():
+            named = set(re.findall(r"-c ([a-z][a-z-]*)", text))
+            self.assertTrue(named, name)
+            self.assertLessEqual(named, known, name)
+
     def test_metrics_and_alerts_exist(self):
         source = "".join(p.read_text() for f in ("api", "relay", "shared") for p in (rendered.ROOT / f / "src").rglob("*.rs"))
         rules = "".join(p.read_text() for p in (rendered.ROOT / "dashboards/rules").glob("*.yaml"))
@@ -118,5 +156,9 @@ class Guides(unittest.TestCase):
             for metric in set(re.findall(r"\bknm_(?:api|relay)_\w+|\bknm_config_info", text)):
                 if not metric.endswith("_"):
                     self.assertIn(f'"{metric}"', source, name)
-            for alert in set(re.findall(r"`(Knm\w+)`", text)):
-                self.assertIn(f"alert: {alert}\n", rules, name)
+            named = set(re.findall(r"`(Knm\w+)`", text))
+            self.assertEqual(named, set(re.findall(r"alert: (\w+)\n", rules)), name)
+
+    def test_what_a_shell_would_take_for_a_pattern_is_quoted(self):
+        for name, text in GUIDES.items():
+            self.assertNotRegex(text, r"kubectl get --raw [^'\s]*\?", name)

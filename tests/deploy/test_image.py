@@ -1,7 +1,8 @@
 """The Dockerfile: hadolint's rules, and what it shares with the manifests. The tree that it makes is tried
-out by tests/deploy_image.rs."""
+out by tests/tests/deploy/image.rs."""
 
 import pathlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -28,6 +29,14 @@ class Image(unittest.TestCase):
             self.assertEqual(user, f"{context['runAsUser']}:{context['runAsGroup']}", folder)
             open_ports = {p["containerPort"] for c in rendered.containers(pod).values() for p in c.get("ports", [])}
             self.assertEqual({int(port) for port in ports}, open_ports, folder)
+
+    def test_labels_say_what_it_is_and_of_which_build(self):
+        labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', DOCKERFILE.read_text()))
+        package = tomllib.loads((rendered.ROOT / "Cargo.toml").read_text())["workspace"]["package"]
+        self.assertEqual(labels.pop("title"), "kube-node-manager")
+        self.assertTrue(labels.pop("description"))
+        self.assertEqual(labels.pop("licenses"), package["license"])
+        self.assertEqual(labels, {"version": "${VERSION}", "revision": "${REVISION}"})
 
     def test_the_toolchain_is_the_one_that_the_workspace_asks_for(self):
         version = tomllib.loads((rendered.ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]

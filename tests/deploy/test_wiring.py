@@ -1,5 +1,6 @@
 """Names, ports, probes, selectors: everything fits together, and is called what the guides call it."""
 
+import re
 import tomllib
 import unittest
 
@@ -83,6 +84,23 @@ class Order(unittest.TestCase):
             self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], pause + 25 + 10, folder)
 
 
+class Resources(unittest.TestCase):
+    def test_every_container_asks_for_some_and_has_a_bound_on_memory_alone(self):
+        for folder in rendered.WHOLE:
+            for name, container in rendered.containers(rendered.pod(folder)).items():
+                with self.subTest(f"{folder} {name}"):
+                    asked, bound = container["resources"]["requests"], container["resources"]["limits"]
+                    self.assertEqual(set(asked), {"cpu", "memory"})
+                    # A CPU limit would make leases late and look like lost connections.
+                    self.assertEqual(set(bound), {"memory"})
+
+    def test_each_has_its_reason_beside_it(self):
+        lines = (rendered.DEPLOY / "base/statefulset.yaml").read_text().splitlines()
+        above = [lines[n - 1].strip() for n, line in enumerate(lines) if line.strip() == "resources:"]
+        self.assertEqual(len(above), 3)
+        self.assertTrue(all(line.startswith("#") for line in above), above)
+
+
 class Same(unittest.TestCase):
     def test_every_container_reads_the_same_file_and_database(self):
         for folder in rendered.WHOLE:
@@ -143,7 +161,30 @@ class Network(unittest.TestCase):
             public = {p["port"] for rule in policy["ingress"] if "from" not in rule for p in rule["ports"]}
             self.assertEqual(public, {8080, 8081}, folder)
             let_out = {p["port"] for rule in policy["egress"] for p in rule["ports"]}
-            self.assertEqual(let_out, {53, 5432, 443, 6443}, folder)
+            self.assertEqual(let_out, {53, 5353, 5432, 443, 6443}, folder)
+
+    def test_names_are_resolved_wherever_dns_runs(self):
+        """A cache on the node has no pod, and behind some Services of DNS the pods listen on 5353."""
+        for folder in rendered.WHOLE:
+            policy = rendered.find(rendered.objects(folder), "NetworkPolicy", "kube-node-mgr")["spec"]
+            [dns] = [rule for rule in policy["egress"] if 53 in {p["port"] for p in rule["ports"]}]
+            self.assertNotIn("to", dns, folder)
+            found = {(p["port"], p["protocol"]) for p in dns["ports"]}
+            self.assertEqual(found, {(port, kind) for port in (53, 5353) for kind in ("UDP", "TCP")}, folder)
+
+    def test_nothing_on_the_way_in_holds_back_what_the_programs_take_and_send(self):
+        ingress = rendered.find(rendered.objects("deploy/overlays/ingress"), "Ingress", "kube-node-mgr")
+        prefix = "nginx.ingress.kubernetes.io/"
+        set_to = {k.removeprefix(prefix): v for k, v in ingress["metadata"]["annotations"].items()}
+        # Sockets are pinged, and event streams say something, every 20 s.
+        for name in ("proxy-read-timeout", "proxy-send-timeout"):
+            self.assertGreaterEqual(int(set_to[name]), 60, name)
+        self.assertEqual(set_to["proxy-buffering"], "off")
+        source = (rendered.ROOT / "api/src/http/body.rs").read_text()
+        [largest] = re.findall(r"MAX_LARGE_BODY: usize = (\d+) \* 1024 \* 1024;", source)
+        self.assertEqual(set_to["proxy-body-size"], f"{largest}m")
+        route = rendered.find(rendered.objects("deploy/overlays/gateway"), "HTTPRoute", "kube-node-mgr")
+        self.assertEqual([r["timeouts"]["request"] for r in route["spec"]["rules"]], ["0s", "0s"])
 
     def test_ingress_and_gateway_send_sockets_to_the_relay_and_the_rest_to_the_api(self):
         service = rendered.find(rendered.objects(rendered.BASE), "Service", "kube-node-mgr")["spec"]

@@ -32,7 +32,7 @@ pub struct Target {
     pub address: String,
     /// The pod's name.
     pub pod: String,
-    /// `api` or `relay`.
+    /// As the StatefulSet calls it: `kube-node-mgr` (the api) or `relay`.
     pub container: &'static str,
 }
 
@@ -40,7 +40,7 @@ impl Target {
     /// Both containers of a pod.
     #[must_use]
     pub fn of(pod: &Pod) -> [Self; 2] {
-        [("api", &pod.api), ("relay", &pod.relay)].map(|(container, running)| Self {
+        [("kube-node-mgr", &pod.api), ("relay", &pod.relay)].map(|(container, running)| Self {
             address: running.admin_address(),
             pod: pod.name().to_owned(),
             container,

@@ -74,7 +74,7 @@ async fn it_says_what_is_where_and_stops_when_told_to() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn with_prometheus_it_says_where_and_scrapes_every_container() -> anyhow::Result<()> {
+async fn with_prometheus_it_says_where_and_a_task_is_counted_there() -> anyhow::Result<()> {
     if !knm_tests::prometheus::installed() {
         println!("SKIPPED: there is no prometheus (Debian: prometheus); nothing has been scraped");
         return Ok(());
@@ -97,6 +97,27 @@ async fn with_prometheus_it_says_where_and_scrapes_every_container() -> anyhow::
     tokio::time::timeout(SOON, up).await.context("not all containers are scraped")??;
     let rules = prometheus.get("/api/v1/rules?type=alert").await?.ok()?;
     assert!(rules.to_string().contains("KnmListenerDown"), "{rules}");
+    // What people do with a demo is seen there: a task through the first pod, by what has been printed.
+    let printed = text(&demo);
+    let after = |label: &str| {
+        let line = printed.lines().find_map(|line| line.trim_start().strip_prefix(label));
+        line.and_then(|line| line.split_whitespace().next())
+            .with_context(|| format!("no {label:?} in\n{printed}"))
+    };
+    let api = Api::new(after("pod-a  api ")?).login(after("user ")?, after("password ")?).await?;
+    api.label(&api.nodes().await?, "example.com/a", "b").await?;
+    let finished =
+        "/api/v1/query?query=sum(knm_api_tasks_finished_total%7Bstatus%3D%22completed%22%7D)";
+    let counted = async {
+        loop {
+            let data = prometheus.get(finished).await?.ok()?;
+            if data["data"]["result"][0]["value"][1] == "1" {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(SOON, counted).await.context("the task has not been counted")??;
     demo.signal(Signal::TERM)?;
     let status = demo.wait(SOON).await?;
     assert!(status.success(), "{}", text(&demo));

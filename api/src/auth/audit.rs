@@ -44,6 +44,7 @@ pub struct AuditLog {
     pool: Pool,
     refusals: Arc<Mutex<HashMap<Party, Refusals>>>,
     unfinished: TaskTracker,
+    /// `knm_api_audit_failures_total`: entries that could not be stored; the process's log has them.
     lost: IntCounter,
 }
 

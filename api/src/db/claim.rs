@@ -186,12 +186,15 @@ UPDATE progress_tasks t SET
     lease_owner = $1,
     lease_token = t.lease_token + 1,
     lease_expires_at = clock_timestamp() + make_interval(secs => $5),
-    attempt = t.attempt + 1
+    -- Of a claim that nobody ever worked on, no holder has died.
+    attempt = t.attempt
+            + CASE WHEN t.lease_owner IS NOT DISTINCT FROM $1 AND t.id = ANY ($6) THEN 0 ELSE 1 END
 FROM candidate c, users u WHERE t.id = c.id AND u.id = t.user_id
 RETURNING t.id, t.user_id, t.cluster, t.action, t.params, t.options, u.username, t.reason, t.status,
           t.desired, t.seq, t.lease_token, t.attempt";
 
-/// Claims tasks whose leases still are as they were seen; the others are left out.
+/// Claims tasks whose leases still are as they were seen; the others are left out. `unstarted` are those
+/// that `owner` has claimed before without getting to work on them.
 ///
 /// # Errors
 /// The statement's. The claim may have been stored all the same: the next poll shows it.
@@ -199,8 +202,10 @@ pub async fn claim(
     client: &impl GenericClient,
     owner: OwnerId,
     tasks: &[(TaskId, Seen)],
+    unstarted: &[TaskId],
 ) -> Result<Vec<Claimed>, Error> {
     let ids: Vec<Uuid> = tasks.iter().map(|(t, _)| t.0).collect();
+    let unstarted: Vec<Uuid> = unstarted.iter().map(|t| t.0).collect();
     let tokens: Vec<i64> = tasks.iter().map(|(_, seen)| seen.token.0).collect();
     let expiries: Vec<Option<Timestamp>> = tasks.iter().map(|(_, seen)| seen.expires_at).collect();
     let rows = client
@@ -212,6 +217,7 @@ pub async fn claim(
                 (&tokens, Type::INT8_ARRAY),
                 (&expiries, Type::TIMESTAMPTZ_ARRAY),
                 (&LEASE.as_secs_f64(), Type::FLOAT8),
+                (&unstarted, Type::UUID_ARRAY),
             ],
         )
         .await?;

@@ -8,34 +8,65 @@ use uuid::Uuid;
 /// Tasks removed by one statement: few enough that their items' locks are short.
 pub const BATCH: usize = 20;
 
+/// Nodes of all of these together, but for the first, which goes whatever its size.
+const BATCH_NODES: i64 = 10_000;
+
+/// Expired sessions removed by one statement.
+pub const BATCH_SESSIONS: u64 = 1_000;
+
 /// A task's id tells when it was created (version 7), and none ends before it is created: the oldest
-/// are found along the primary key.
+/// are found along the primary key. The lock is held for as long as the statement: one replica at a
+/// time.
 const TASKS: &str = "
-DELETE FROM progress_tasks WHERE id IN (
-    SELECT id FROM progress_tasks
-    WHERE id < $1 AND completed_at < $2
+WITH turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtext('knm retention')) AS mine
+), oldest AS (
+    SELECT id, total FROM progress_tasks
+    WHERE id < $1 AND completed_at < $2 AND (SELECT mine FROM turn)
     ORDER BY id LIMIT $3
     FOR UPDATE SKIP LOCKED
-)";
+), batch AS (
+    SELECT id, sum(total) OVER (ORDER BY id) AS nodes, row_number() OVER (ORDER BY id) AS place
+    FROM oldest
+)
+DELETE FROM progress_tasks
+WHERE id IN (SELECT id FROM batch WHERE place = 1 OR nodes <= $4)";
 
-/// Removes up to [`BATCH`] tasks that ended before `end`, with their items. Returns how many.
+/// Removes up to [`BATCH`] tasks that ended before `end`, with their items. Returns how many; none
+/// also when another replica is at it.
 ///
 /// # Errors
 /// The statement's.
 pub async fn tasks(client: &impl GenericClient, end: Timestamp) -> Result<usize, Error> {
     let batch = i64::try_from(BATCH).unwrap_or(i64::MAX);
-    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-        [(&first_id_at(end), Type::UUID), (&end, Type::TIMESTAMPTZ), (&batch, Type::INT8)];
+    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
+        (&first_id_at(end), Type::UUID),
+        (&end, Type::TIMESTAMPTZ),
+        (&batch, Type::INT8),
+        (&BATCH_NODES, Type::INT8),
+    ];
     let removed = client.execute_typed(TASKS, &params).await?;
     Ok(usize::try_from(removed).unwrap_or(usize::MAX))
 }
 
-/// Removes sessions and tokens that have expired.
+const SESSIONS: &str = "
+WITH turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtext('knm retention')) AS mine
+)
+DELETE FROM sessions WHERE id IN (
+    SELECT id FROM sessions WHERE expires_at < now() AND (SELECT mine FROM turn)
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)";
+
+/// Removes up to [`BATCH_SESSIONS`] sessions and tokens that have expired. Returns how many; none also
+/// when another replica is at it.
 ///
 /// # Errors
 /// The statement's.
 pub async fn sessions(client: &impl GenericClient) -> Result<u64, Error> {
-    client.execute_typed("DELETE FROM sessions WHERE expires_at < now()", &[]).await
+    let batch = i64::try_from(BATCH_SESSIONS).unwrap_or(i64::MAX);
+    client.execute_typed(SESSIONS, &[(&batch, Type::INT8)]).await
 }
 
 /// The smallest version 7 id of a moment (RFC 9562, section 5.7: 48 bits of milliseconds first).

@@ -93,7 +93,7 @@ WITH home AS (
 ), noted AS (
     SELECT pg_notify('progress_update', '{\"ts\":'
         || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || $14::text)
-    FROM task
+    FROM task WHERE NOT $19
 )
 SELECT task.*, (SELECT count(*) FROM noted),
        (SELECT u.username FROM users u WHERE u.id = task.user_id) AS username
@@ -108,6 +108,15 @@ pub struct Stored {
     pub held: bool,
 }
 
+/// Whether those who watch a task's user are told of it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// By a notification.
+    Aloud,
+    /// Not: the server's queue of notifications is full. They see it in their next look at the rows.
+    Silent,
+}
+
 /// Stores a task. `None` when its idempotency key was used before, or its cluster was removed.
 ///
 /// # Errors
@@ -116,6 +125,7 @@ pub async fn insert(
     client: &impl GenericClient,
     task: &NewTask,
     owner: Option<OwnerId>,
+    telling: Telling,
 ) -> Result<Option<Stored>, Error> {
     let total = u32::try_from(task.nodes.len()).unwrap_or(u32::MAX);
     let note = Notification {
@@ -153,6 +163,7 @@ pub async fn insert(
                 (&task.parent.map(|t| t.0), Type::UUID),
                 (&task.webhook, Type::TEXT),
                 (&task.cluster_stored, Type::BOOL),
+                (&(telling == Telling::Silent), Type::BOOL),
             ],
         )
         .await?;

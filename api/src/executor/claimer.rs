@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use knm_shared::admin::Note;
@@ -15,19 +16,21 @@ use knm_shared::config::Database;
 use knm_shared::ids::{LeaseToken, TaskId};
 use knm_shared::pg::ConnectError;
 use knm_shared::status::Desired;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::Client;
 use tracing::{debug, error, info, warn};
 
 use super::session::{Session, Sessions};
 use super::{Executor, Slot};
 use crate::db;
-use crate::db::claim::{Claimed, Open, Seen};
+use crate::db::claim::{Open, Seen};
 use crate::lease::{LEASE, Lease, Moment};
 use crate::tasks::Action;
 
 /// How often new requests and claimable tasks are looked for.
 const ROUND: Duration = Duration::from_millis(500);
+/// Between two rounds at least, however fast tasks end while others wait.
+const ROUND_AT_LEAST: Duration = Duration::from_millis(20);
 /// A statement without an answer for this long is given up, with its connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// What one look adds at most to the time that a foreign lease has been seen for.
@@ -80,6 +83,8 @@ pub struct Claimer {
     session: Option<Session>,
     /// Foreign leases and for how long they have been seen as they are.
     foreign: HashMap<TaskId, (Seen, Duration)>,
+    /// Tasks that were claimed, or may have been, and that nobody works on yet; how often.
+    unstarted: HashMap<TaskId, u32>,
     contact: Contact,
     /// Where operators look.
     note: Note,
@@ -99,6 +104,7 @@ impl Executor {
             sessions: Sessions::new(database)?,
             session: None,
             foreign: HashMap::new(),
+            unstarted: HashMap::new(),
             contact: Contact::Kept,
             note,
             looked_at: None,
@@ -113,7 +119,11 @@ impl Claimer {
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            rounds.tick().await;
+            tokio::select! {
+                _ = rounds.tick() => {}
+                // The queue goes on as soon as it can.
+                () = self.executor.room_for_the_queue() => sleep(ROUND_AT_LEAST).await,
+            }
             let outcome = self.round().await;
             self.contact = self.contact.after(outcome.err(), &self.note);
         }
@@ -195,7 +205,10 @@ impl Claimer {
             }
         }
         self.foreign = foreign;
-        claimable.truncate(self.executor.room(self.executor.slots().len()));
+        self.unstarted.retain(|task, _| claimable.iter().any(|(t, _)| t == task));
+        let room = self.executor.room(self.executor.slots().len());
+        self.executor.inner.has_backlog.store(claimable.len() > room, Ordering::Relaxed);
+        claimable.truncate(room);
         claimable
     }
 
@@ -212,28 +225,26 @@ impl Claimer {
         if inner.stopping.is_cancelled() {
             return Ok(());
         }
+        let unstarted: Vec<TaskId> = self.unstarted.keys().copied().collect();
+        for (task, _) in &tasks {
+            *self.unstarted.entry(*task).or_default() += 1;
+        }
         let sent = Moment::now();
-        let claimed = answered(db::claim::claim(client, inner.owner, &tasks)).await?;
+        let claiming = db::claim::claim(client, inner.owner, &tasks, &unstarted);
+        let mut claimed = answered(claiming).await?;
+        // One whose items cannot be read is not to keep the others waiting.
+        claimed.sort_by_key(|c| self.unstarted.get(&c.task).copied());
         for claimed in claimed {
             if self.foreign.remove(&claimed.task).is_some() {
                 inner.metrics.takeovers.inc();
                 let attempt = claimed.attempt;
                 warn!(task = %claimed.task, attempt, "taken over from a holder that died");
             }
-            self.start(client, claimed, sent).await?;
+            // When this fails the task is ours and nobody works on it: the next round takes it up.
+            let items = answered(db::claim::items(client, claimed.task)).await?;
+            self.unstarted.remove(&claimed.task);
+            self.executor.start(claimed, items, sent);
         }
-        Ok(())
-    }
-
-    async fn start(
-        &self,
-        client: &Client,
-        claimed: Claimed,
-        sent: Moment,
-    ) -> Result<(), RoundError> {
-        // When this fails the task is ours and nobody works on it: the next round takes it up.
-        let items = answered(db::claim::items(client, claimed.task)).await?;
-        self.executor.start(claimed, items, sent);
         Ok(())
     }
 
@@ -287,6 +298,16 @@ impl Contact {
 }
 
 impl Executor {
+    /// Resolves when a slot becomes free while tasks wait for one.
+    async fn room_for_the_queue(&self) {
+        loop {
+            self.inner.freed.notified().await;
+            if self.inner.has_backlog.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
     fn holdings(&self) -> Vec<Holding> {
         let held = |(task, slot): (&TaskId, &Slot)| match slot {
             Slot::Reserved => None,

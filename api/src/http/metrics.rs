@@ -12,7 +12,11 @@ pub struct MatchedRoute(pub &'static str);
 /// Metrics of the HTTP server.
 #[derive(Debug, Clone)]
 pub struct Metrics {
+    /// `knm_api_http_request_duration_seconds{route,code}`: from a request's head to its response's head.
+    /// Nothing is announced, as nobody knows which codes a route will answer with: the first of each is no
+    /// increase to a rate.
     requests: HistogramVec,
+    /// `knm_api_http_connections`: open HTTP connections.
     connections: IntGauge,
 }
 

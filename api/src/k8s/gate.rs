@@ -1,8 +1,8 @@
 //! How many calls a cluster gets from this process, in which order, and when none.
 //!
 //! ```text
-//!            place free and nobody waits          quiet is over, a token is there
-//! enter ─▶ Waiting in its task's line ─▶ Inside ─────────────────────────────────▶ call ─▶ leave
+//!                                 a place is free, a token is there, no quiet
+//! enter ─▶ Waiting in its task's line ─────────────────────────────────────────▶ Inside: the call ─▶ leave
 //!            (lines take turns: a task of thousands of nodes waits as often as one of three)
 //!
 //! quiet: three troubles in a row (429, 5xx, no answer) close the cluster for all of its tasks, longer
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use knm_shared::ids::TaskId;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -49,6 +50,8 @@ struct State {
     bucket: Option<Bucket>,
     troubles: u32,
     closed_until: Option<Instant>,
+    /// When somebody looks again whether the next may come in.
+    alarm: Option<Instant>,
     halved_at: Option<Instant>,
     /// Answers since places were last given back.
     answers: usize,
@@ -87,6 +90,19 @@ impl Bucket {
     }
 }
 
+impl State {
+    /// When to look again; `None`: now is the time, and a token is taken.
+    fn wait_for(&mut self, now: Instant) -> Option<Instant> {
+        if let Some(closed) = self.closed_until {
+            if closed > now {
+                return Some(closed);
+            }
+            self.closed_until = None;
+        }
+        self.bucket.as_mut()?.take(now)
+    }
+}
+
 /// A place inside, given back when dropped.
 #[derive(Debug)]
 pub struct Pass {
@@ -112,6 +128,7 @@ impl Gate {
             bucket: (rate > 0).then(|| Bucket::new(rate)),
             troubles: 0,
             closed_until: None,
+            alarm: None,
             halved_at: None,
             answers: 0,
         };
@@ -120,13 +137,8 @@ impl Gate {
 
     /// Waits until a task may make its next call.
     pub async fn enter(&self, task: TaskId) -> Pass {
-        let place = self.queue(task);
         // The sender is dropped only with the gate, which `self` keeps.
-        let pass = place.await.unwrap_or_else(|_| unreachable!("lines are never thrown away"));
-        while let Some(later) = self.wait_for() {
-            sleep_until(later).await;
-        }
-        pass
+        self.queue(task).await.unwrap_or_else(|_| unreachable!("lines are never thrown away"))
     }
 
     fn queue(&self, task: TaskId) -> oneshot::Receiver<Pass> {
@@ -148,6 +160,15 @@ impl Gate {
         while state.inside < state.places
             && let Some(mut line) = state.lines.pop_front()
         {
+            line.waiting.retain(|next| !next.is_closed());
+            if line.waiting.is_empty() {
+                continue;
+            }
+            if let Some(later) = state.wait_for(Instant::now()) {
+                state.lines.push_front(line);
+                self.look_again(&mut state, later);
+                break;
+            }
             if let Some(next) = line.waiting.pop_front() {
                 state.inside += 1;
                 // Who does not wait any more gives the place back, once the lock is free.
@@ -161,17 +182,24 @@ impl Gate {
         drop(turned_away);
     }
 
-    /// When to look again; `None`: now is the time, and a token is taken.
-    fn wait_for(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let mut state = self.state();
-        if let Some(closed) = state.closed_until {
-            if closed > now {
-                return Some(closed);
-            }
-            state.closed_until = None;
+    /// Lets in who is next then, unless somebody does so before.
+    fn look_again(&self, state: &mut State, later: Instant) {
+        // Without a runtime there is nobody left who waits.
+        let Ok(runtime) = Handle::try_current() else { return };
+        if state.alarm.is_some_and(|at| at <= later) {
+            return;
         }
-        state.bucket.as_mut()?.take(now)
+        state.alarm = Some(later);
+        let gate = self.clone();
+        runtime.spawn(async move {
+            sleep_until(later).await;
+            let mut state = gate.state();
+            if state.alarm == Some(later) {
+                state.alarm = None;
+            }
+            drop(state);
+            gate.admit();
+        });
     }
 
     /// Learns from an answer, or the lack of one. True when that closes the cluster.
@@ -296,6 +324,23 @@ mod tests {
         let took = start.elapsed();
         let wanted = Duration::from_secs(2);
         assert!(took >= wanted && took < wanted + Duration::from_millis(300), "{took:?}");
+    }
+
+    /// Tokens go round as places do: who came with a thousand nodes has one in two.
+    #[tokio::test(start_paused = true)]
+    async fn tokens_are_shared_in_turns() {
+        let gate = Gate::new(1000, 10);
+        for _ in 0..10 {
+            drop(gate.enter(BIG).await);
+        }
+        let start = Instant::now();
+        let big: Vec<_> = (0..1000).map(|_| gate.queue(BIG)).collect();
+        for _ in 0..3 {
+            drop(gate.enter(SMALL).await);
+        }
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(750), "{took:?}");
+        drop(big);
     }
 
     #[tokio::test(start_paused = true)]

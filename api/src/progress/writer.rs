@@ -52,6 +52,8 @@ pub struct Writer {
     metrics: Metrics,
     pace: Pace,
     apart: HashMap<TaskId, Apart>,
+    /// Before another connection is tried: grows while none of them stores anything.
+    reconnect_pause: Duration,
 }
 
 /// A step whose row is locked by somebody else.
@@ -89,6 +91,7 @@ impl Writer {
             metrics,
             pace: Pace::default(),
             apart: HashMap::new(),
+            reconnect_pause: Duration::ZERO,
         })
     }
 
@@ -108,6 +111,9 @@ impl Writer {
                 Some(reason) => {
                     self.metrics.flush_retries.with_label_values(&["no_answer"]).inc();
                     warn!(reason, tasks = batch.steps.len(), "progress writer reconnects");
+                    sleep(jitter(self.reconnect_pause)).await;
+                    self.reconnect_pause =
+                        (self.reconnect_pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
                 }
             }
         }
@@ -288,6 +294,7 @@ impl Writer {
             }
         };
         let took = sent.elapsed();
+        self.reconnect_pause = Duration::ZERO;
         self.metrics.flush_seconds.observe(took.as_secs_f64());
         self.metrics.flush_items.observe(batch.items() as f64);
         let (stored, open): (Vec<_>, Vec<_>) =
@@ -440,14 +447,13 @@ enum Reason {
 impl Reason {
     /// By SQLSTATE (<https://www.postgresql.org/docs/15/errcodes-appendix.html>).
     fn of(error: &tokio_postgres::Error) -> Self {
-        let Some(db) = error.as_db_error() else {
+        let Some(said) = error.as_db_error() else {
             return Self::Session;
         };
-        // pg_notify's own refusal shares its code with other limits; only its text tells it apart.
-        if *db.code() == SqlState::PROGRAM_LIMIT_EXCEEDED && db.message().contains("NOTIFY") {
+        if db::is_queue_full(error) {
             return Self::QueueFull;
         }
-        match db.code() {
+        match said.code() {
             &SqlState::LOCK_NOT_AVAILABLE
             | &SqlState::T_R_DEADLOCK_DETECTED
             | &SqlState::T_R_SERIALIZATION_FAILURE => Self::Locked,

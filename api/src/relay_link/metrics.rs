@@ -7,7 +7,9 @@ use super::state::Relay;
 /// Metrics of the link.
 #[derive(Debug, Clone)]
 pub struct Metrics {
+    /// `knm_api_relay_up`: 1 while the pod's relay answers on its admin port.
     up: IntGauge,
+    /// `knm_api_relay_live`: 1 while that relay receives notifications, by its own account.
     live: IntGauge,
     /// `knm_api_relay_tunnels`: WebSockets that the api passes on to its relay.
     pub tunnels: IntGauge,

@@ -24,7 +24,7 @@ use super::targets::{self, targets};
 use super::view::{ItemPage, ItemQuery, ListQuery, TaskPage, TaskView};
 use crate::clusters::{Cluster, Clusters, Sync};
 use crate::db;
-use crate::db::tasks::{NewTask, Stored};
+use crate::db::tasks::{NewTask, Stored, Telling};
 use crate::executor::{Admission, Reservation};
 use crate::k8s::{Pods, Terms};
 use crate::metrics::Metrics;
@@ -141,7 +141,12 @@ impl Service {
         let admitted = self.inner.admission.reserve(task.id);
         let mut client = pool.get().await?;
         let owner = admitted.as_ref().map(Reservation::owner);
-        match insert(&mut client, &task, owner).await {
+        let mut inserted = insert(&mut client, &task, owner, Telling::Aloud).await;
+        if inserted.as_ref().is_err_and(db::is_queue_full) {
+            self.inner.metrics.notify_failures.inc();
+            inserted = insert(&mut client, &task, owner, Telling::Silent).await;
+        }
+        match inserted {
             Ok(Inserted::New(stored)) => {
                 // The one line that has both: the request's id and the task's.
                 tracing::info!(task = %task.id, action = task.action, "task submitted");
@@ -337,9 +342,10 @@ async fn insert(
     client: &mut knm_shared::pg::Client,
     task: &NewTask,
     owner: Option<OwnerId>,
+    telling: Telling,
 ) -> Result<Inserted, tokio_postgres::Error> {
     let Some(parent) = task.parent else {
-        return Ok(db::tasks::insert(&***client, task, owner)
+        return Ok(db::tasks::insert(&***client, task, owner, telling)
             .await?
             .map_or(Inserted::Nothing, Inserted::New));
     };
@@ -348,7 +354,7 @@ async fn insert(
     if let Some(child) = db::tasks::unfinished_child(&transaction, parent, task).await? {
         return Ok(Inserted::Child(child));
     }
-    let stored = db::tasks::insert(&transaction, task, owner).await?;
+    let stored = db::tasks::insert(&transaction, task, owner, telling).await?;
     transaction.commit().await?;
     Ok(stored.map_or(Inserted::Nothing, Inserted::New))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use knm_api::db;
 use knm_api::db::clusters::Removal;
 use knm_api::db::tasks::NewTask;
+use knm_api::db::tasks::Telling;
 use tokio_postgres::Client;
 
 use crate::support::{Bench, USER, new_task};
@@ -43,7 +44,10 @@ async fn a_task_that_is_being_stored_keeps_its_cluster() {
     add_east(&sql).await;
 
     let storing = sql.transaction().await.expect("begins");
-    db::tasks::insert(&storing, &east_task(), None).await.expect("inserts").expect("stored");
+    db::tasks::insert(&storing, &east_task(), None, Telling::Aloud)
+        .await
+        .expect("inserts")
+        .expect("stored");
     let removing = tokio::spawn(async move { db::clusters::remove(&mut other, EAST).await });
     until_blocked(&watcher).await;
     storing.commit().await.expect("commits");
@@ -64,7 +68,9 @@ async fn no_task_is_stored_for_a_cluster_that_is_being_removed() {
 
     let removing = sql.transaction().await.expect("begins");
     removing.execute("DELETE FROM clusters", &[]).await.expect("deletes");
-    let storing = tokio::spawn(async move { db::tasks::insert(&*other, &east_task(), None).await });
+    let storing = tokio::spawn(async move {
+        db::tasks::insert(&*other, &east_task(), None, Telling::Aloud).await
+    });
     until_blocked(&watcher).await;
     removing.commit().await.expect("commits");
 

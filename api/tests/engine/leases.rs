@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use knm_api::db;
 use knm_api::db::claim::{Open, Seen};
+use knm_api::db::tasks::Telling;
 use knm_shared::ids::{LeaseToken, OwnerId, TaskId};
 use knm_shared::status::Desired;
 use knm_tests::postgres::Sql;
@@ -17,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Stores a task that is nobody's, or `owner`'s.
 async fn stored(sql: &Client, owner: Option<OwnerId>) -> TaskId {
     let task = new_task(2);
-    db::tasks::insert(sql, &task, owner).await.expect("inserts").expect("no key");
+    db::tasks::insert(sql, &task, owner, Telling::Aloud).await.expect("inserts").expect("no key");
     task.id
 }
 
@@ -100,14 +101,34 @@ async fn a_claim_raises_the_token_waits_for_nobody_and_takes_nothing_that_has_mo
     let session = locked(&bench, in_use).await;
     set(&sql, renewed, "lease_expires_at = lease_expires_at + interval '5 s'").await;
     let me = OwnerId(Uuid::new_v4());
-    let claimed = soon(db::claim::claim(&*sql as &Client, me, &wanted)).await.expect("claims");
+    let claimed = soon(db::claim::claim(&*sql as &Client, me, &wanted, &[])).await.expect("claims");
     let claimed: Vec<_> = claimed.iter().map(|c| (c.task, c.token, c.attempt)).collect();
     assert_eq!(claimed, [(free, LeaseToken(1), 1)]);
     session.batch_execute("ROLLBACK").await.expect("unlocks");
     // What the first claim has taken is not as it was seen any more.
-    let again =
-        db::claim::claim(&*sql as &Client, OwnerId(Uuid::new_v4()), &wanted).await.expect("claims");
+    let again = db::claim::claim(&*sql as &Client, OwnerId(Uuid::new_v4()), &wanted, &[])
+        .await
+        .expect("claims");
     assert_eq!(again.iter().map(|c| c.task).collect::<Vec<_>>(), [in_use]);
+    bench.stop().await;
+}
+
+/// A claim whose items could not be read, or whose answer was lost, has not cost a holder its life.
+#[tokio::test]
+async fn a_claim_that_nobody_worked_on_does_not_count_against_the_task() {
+    let bench = Bench::start().await;
+    let sql = bench.database.connect().await.expect("connects");
+    let task = stored(&sql, None).await;
+    let claim = async |owner: OwnerId, unstarted: &[TaskId]| {
+        let wanted = [(task, seen(&sql, task).await)];
+        let claimed = db::claim::claim(&*sql as &Client, owner, &wanted, unstarted).await;
+        claimed.expect("claims")[0].attempt
+    };
+    let (me, other) = (OwnerId(Uuid::new_v4()), OwnerId(Uuid::new_v4()));
+    assert_eq!(claim(me, &[]).await, 1);
+    assert_eq!(claim(me, &[task]).await, 1);
+    assert_eq!(claim(me, &[]).await, 2, "one whose worker ended does");
+    assert_eq!(claim(other, &[task]).await, 3, "and another's does");
     bench.stop().await;
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use knm_api::db;
 use knm_api::db::claim::{Claimed, Item, Seen};
+use knm_api::db::tasks::Telling;
 use knm_api::lease::{Lease, Moment};
 use knm_api::progress::{Batch, Claim, Step};
 use knm_shared::ids::{LeaseToken, OwnerId, Seq, TaskId};
@@ -21,7 +22,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// Stores a task of one item under a lease of `owner` that has run out; what a poll sees of it.
 async fn forsaken(sql: &Client, owner: OwnerId) -> (TaskId, Seen) {
     let task = new_task(1);
-    db::tasks::insert(sql, &task, Some(owner)).await.expect("inserts").expect("no key");
+    db::tasks::insert(sql, &task, Some(owner), Telling::Aloud)
+        .await
+        .expect("inserts")
+        .expect("no key");
     let expire = "UPDATE progress_tasks SET lease_expires_at = clock_timestamp() WHERE id = $1";
     sql.execute(expire, &[&task.id.0]).await.expect("expires");
     let open = db::claim::poll(sql, &[task.id], &[], &[]).await.expect("polls");
@@ -47,7 +51,7 @@ fn last_words(task: TaskId) -> Batch {
 
 async fn claim(sql: &Client, task: TaskId, seen: Seen) -> Option<(Claimed, Vec<Item>)> {
     let successor = OwnerId(Uuid::new_v4());
-    let claimed = db::claim::claim(sql, successor, &[(task, seen)]).await.expect("claims");
+    let claimed = db::claim::claim(sql, successor, &[(task, seen)], &[]).await.expect("claims");
     let claimed = claimed.into_iter().next()?;
     let items = db::claim::items(sql, task).await.expect("reads");
     Some((claimed, items))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use knm_api::db;
 use knm_api::db::tasks::NewTask;
+use knm_api::db::tasks::Telling;
 use knm_api::lease::{Lease, Moment};
 use knm_api::metrics::Metrics;
 use knm_api::progress::writer::Writer;
@@ -81,10 +82,15 @@ impl Bench {
     pub(crate) async fn task(&self, n: usize) -> TaskId {
         let task = new_task(n);
         let sent = Moment::now();
-        db::tasks::insert(&*self.sql as &tokio_postgres::Client, &task, Some(self.owner))
-            .await
-            .expect("inserts")
-            .expect("no idempotency key");
+        db::tasks::insert(
+            &*self.sql as &tokio_postgres::Client,
+            &task,
+            Some(self.owner),
+            Telling::Aloud,
+        )
+        .await
+        .expect("inserts")
+        .expect("no idempotency key");
         let lease = Arc::new(Lease::claimed(sent));
         self.leases.lock().expect("not poisoned").insert(task.id, Arc::clone(&lease));
         let claim = Claim {
@@ -292,7 +298,7 @@ impl Disturber {
                     .iter()
                     .map(|o| (o.task, db::claim::Seen { expires_at: None, ..o.lease }))
                     .collect();
-                let claimed = db::claim::claim(sql, self.owner, &seen).await.expect("claim");
+                let claimed = db::claim::claim(sql, self.owner, &seen, &[]).await.expect("claim");
                 assert!(claimed.is_empty());
             }
             2 => {

@@ -1,46 +1,53 @@
-//! The beat of the lists: what has changed in them is told and read a few times a second.
+//! The beat of the lists: what has changed in them is told and read a few times a second. Reading takes
+//! the time that it takes; telling does not wait for it.
 
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Feed;
-use crate::hub::ListJob;
+use crate::hub::{Hub, ListJob};
 
 /// A list is looked at by people: this is soon enough, and bounds the work whatever happens.
 const BEAT: Duration = Duration::from_millis(200);
-/// After reads that failed, beats are left out.
+/// After reads that failed, no other is begun for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // What is to be read; each list is here once, as the hub asks for nothing of it meanwhile.
+    let mut waiting: Vec<ListJob> = Vec::new();
+    let mut under_way: Vec<ListJob> = Vec::new();
+    let mut reading = JoinSet::new();
+    let mut not_before = Instant::now();
     loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = beat.tick() => {}
-        }
-        // One after another: lists are few and must not take the pool from the tasks.
-        let mut jobs = JoinSet::new();
-        let list = feed.hub.with(crate::hub::Hub::take_lists);
-        if list.is_empty() {
-            continue;
-        }
-        let feed_of_jobs = feed.clone();
-        jobs.spawn(async move { read_all(&feed_of_jobs, list).await });
         let all_read = tokio::select! {
-            () = shutdown.cancelled() => return,
-            done = jobs.join_next() => matches!(done, Some(Ok(true))),
+            () = shutdown.cancelled() => break,
+            _ = beat.tick() => {
+                waiting.extend(feed.hub.with(Hub::take_lists));
+                true
+            }
+            Some(done) = reading.join_next() => done.unwrap_or_else(|error| {
+                // A bug. What has been read is not under way any more; the rest is read again.
+                tracing::error!(%error, "reading lists ended unexpectedly; it is repeated");
+                feed.hub.with(|hub| under_way.iter().for_each(|job| hub.list_failed(job)));
+                false
+            }),
         };
         if !all_read {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(PAUSE) => {}
-            }
+            not_before = Instant::now() + PAUSE;
+        }
+        if reading.is_empty() && !waiting.is_empty() && Instant::now() >= not_before {
+            under_way = std::mem::take(&mut waiting);
+            let (feed, jobs) = (feed.clone(), under_way.clone());
+            // One after another: lists are few and must not take the pool from the tasks.
+            reading.spawn(async move { read_all(&feed, jobs).await });
         }
     }
+    reading.shutdown().await;
 }
 
 async fn read_all(feed: &Feed, jobs: Vec<ListJob>) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use knm_shared::ids::{Seq, TaskId};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Feed;
@@ -20,6 +20,9 @@ const AUDIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(1);
 /// After a comparison that had no answer.
 const RETRY: Duration = Duration::from_secs(1);
+/// Catching up lasts no longer. A task that cannot be read has a read that is tried again and again; the
+/// others' clients need not hear of it, and audits have to begin.
+const CATCHING_UP: Duration = Duration::from_secs(10);
 /// How often catching up looks whether it is done.
 const SETTLING: Duration = Duration::from_millis(5);
 /// Unparseable payloads lead to one comparison in this time, however many there are.
@@ -80,14 +83,24 @@ async fn live(feed: &Feed) -> std::convert::Infallible {
     }
 }
 
-/// Reads everything that was missed; done when every read has come.
+/// Reads everything that was missed; done when these reads have come, whatever else is being read.
 async fn catch_up(feed: &Feed) -> Result<(), DbError> {
     feed.hub.with(crate::hub::Hub::reload_lists);
-    for behind in compare(feed).await? {
-        feed.hub.with(|hub| hub.repair(behind));
-    }
-    while !feed.hub.with(|hub| hub.is_settled()) {
-        sleep(SETTLING).await;
+    // Before positions are taken: a task whose first read comes in between is in both.
+    let mut awaited = feed.hub.with(crate::hub::Hub::reread_unknown);
+    let behind = compare(feed).await?;
+    awaited.extend(feed.hub.with(|hub| hub.reread_behind(&behind)));
+    let all_come = async {
+        loop {
+            awaited.retain(|read| !feed.hub.with(|hub| hub.has_come(*read)));
+            if awaited.is_empty() {
+                return;
+            }
+            sleep(SETTLING).await;
+        }
+    };
+    if timeout(CATCHING_UP, all_come).await.is_err() {
+        tracing::warn!("some tasks could not be read after the listener came back; it is repeated");
     }
     Ok(())
 }

@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use knm_shared::epoch::Epoch;
 use knm_shared::ids::{Seq, TaskId};
 use knm_shared::notification::ItemChange;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::frame::encode;
 use super::micros;
+use super::step::MAX_STEP_ITEMS;
 use crate::protocol::{CursorText, Head, ItemRow, ItemUpdate, PAGE_ITEMS, ServerMessage};
 
 /// Rows of one task.
@@ -28,7 +29,7 @@ pub struct Answer {
     from: Seq,
     found: Found,
     progress: Arc<crate::protocol::Progress>,
-    pages: Box<[OnceLock<Utf8Bytes>]>,
+    pages: Box<[OnceLock<Bytes>]>,
 }
 
 impl Answer {
@@ -86,6 +87,13 @@ impl Answer {
         })
     }
 
+    /// Whether so much has changed after `prev` that a snapshot, which comes in pages, takes a client
+    /// hardly more than a step, which does not.
+    pub(super) fn is_better_whole(&self, prev: Seq) -> bool {
+        let changed = self.since(prev).count();
+        changed > MAX_STEP_ITEMS && 2 * changed >= self.progress.counts.total as usize
+    }
+
     pub(super) fn changes_since(&self, prev: Seq) -> Vec<ItemChange> {
         self.since(prev)
             .map(|i| ItemChange {
@@ -94,6 +102,11 @@ impl Answer {
                 message: i.message.map(str::to_owned),
             })
             .collect()
+    }
+
+    /// How many items it has.
+    pub(super) fn len(&self) -> usize {
+        self.found.items.len()
     }
 
     /// How many frames the snapshot takes; at least one.
@@ -110,7 +123,7 @@ impl Answer {
     ///
     /// # Panics
     /// When there is no such page.
-    pub fn encode_page(&self, page: usize) -> Utf8Bytes {
+    pub fn encode_page(&self, page: usize) -> Bytes {
         let frame = || {
             let seq = self.seq();
             let items = self.found.items.chunks(PAGE_ITEMS).nth(page).unwrap_or_default();

@@ -15,7 +15,40 @@ pub struct Behind {
     pub row: Option<Seq>,
 }
 
+/// A read that has to come before the clients can be told that nothing is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Awaited {
+    task: TaskId,
+    /// Reads with a higher number began late enough to see what was missed.
+    after: u64,
+}
+
 impl Hub {
+    /// Reads every task again whose first read has not come: it may have looked before LISTEN, at what
+    /// has moved on since, and there is no number yet to compare.
+    pub fn reread_unknown(&mut self) -> Vec<Awaited> {
+        let unknown = self.tasks.iter().filter(|(_, task)| task.known.is_none());
+        let unknown: Vec<TaskId> = unknown.map(|(id, _)| *id).collect();
+        unknown.into_iter().map(|task| self.await_read(task)).collect()
+    }
+
+    /// Reads what a comparison after an outage has found behind, where it still is.
+    pub fn reread_behind(&mut self, behind: &[Behind]) -> Vec<Awaited> {
+        let needed: Vec<Behind> = behind.iter().copied().filter(|b| self.repair(*b)).collect();
+        needed.into_iter().map(|behind| self.await_read(behind.task)).collect()
+    }
+
+    fn await_read(&mut self, task: TaskId) -> Awaited {
+        self.want_read(task);
+        Awaited { task, after: self.last }
+    }
+
+    /// Whether a read has come, or nobody follows its task any more.
+    #[must_use]
+    pub fn has_come(&self, awaited: Awaited) -> bool {
+        self.tasks.get(&awaited.task).is_none_or(|task| task.read_by > awaited.after)
+    }
+
     /// Where the hub is in every followed task that it knows.
     #[must_use]
     pub fn positions(&self) -> Vec<(TaskId, Seq)> {
@@ -39,8 +72,8 @@ impl Hub {
     }
 
     /// Whether every read that was asked for has come.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_settled(&self) -> bool {
         self.tasks.values().all(|t| t.read == super::reads::Read::Idle)
     }
 

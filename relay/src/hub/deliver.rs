@@ -38,15 +38,22 @@ impl Hub {
         if std::mem::take(&mut session.tell_mode) {
             return Next::Frame(Frame::Mode(Arc::clone(&self.mode)));
         }
-        self.next_of_tasks(id).or_else(|| self.next_of_list(id)).map_or_else(
-            || {
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.sleep();
-                }
-                Next::Idle
-            },
-            Next::Frame,
-        )
+        match self.next_of_tasks(id).or_else(|| self.next_of_list(id)) {
+            Some(frame) => Next::Frame(frame),
+            None => self.rest(id),
+        }
+    }
+
+    /// The client has everything that was held for it. If that kept other answers out, one of them is read
+    /// again; however that read ends, it leads back here.
+    fn rest(&mut self, id: ConnId) -> Next {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.sleep();
+            if let Some(task) = session.unpark() {
+                self.want_read(task);
+            }
+        }
+        Next::Idle
     }
 
     fn next_of_tasks(&mut self, id: ConnId) -> Option<Frame> {

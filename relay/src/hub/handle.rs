@@ -1,7 +1,9 @@
 //! The hub as the rest of the process shares it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use knm_shared::notification::Revocation;
 use tokio::sync::Notify;
 
 use super::Hub;
@@ -14,6 +16,8 @@ pub struct HubHandle {
     stirred: Arc<Notify>,
     doubts: Arc<Notify>,
     suspicions: Arc<Notify>,
+    /// Revocations and suspicions so far.
+    alarms: Arc<AtomicU64>,
 }
 
 impl HubHandle {
@@ -25,6 +29,7 @@ impl HubHandle {
             stirred: Arc::default(),
             doubts: Arc::default(),
             suspicions: Arc::default(),
+            alarms: Arc::default(),
         }
     }
 
@@ -61,13 +66,61 @@ impl HubHandle {
         self.doubts.notified().await;
     }
 
+    /// Closes the connections that a revocation is about.
+    pub fn revoke(&self, revocation: Revocation) {
+        self.alarms.fetch_add(1, Ordering::SeqCst);
+        self.with(|hub| hub.revoke(revocation));
+    }
+
     /// Somebody says that a session has ended: all of them are to be compared with the rows.
     pub fn suspect(&self) {
+        self.alarms.fetch_add(1, Ordering::SeqCst);
         self.suspicions.notify_one();
+    }
+
+    /// How often it was said that sessions have ended.
+    #[must_use]
+    pub fn alarms(&self) -> u64 {
+        self.alarms.load(Ordering::SeqCst)
+    }
+
+    /// Has the rows asked again if somebody whose session was asked for at `alarms` has been taken in only
+    /// after others were closed.
+    pub fn recheck_since(&self, alarms: u64) {
+        if self.alarms() != alarms {
+            self.suspicions.notify_one();
+        }
     }
 
     /// Waits for a suspicion. Several since the last call are one.
     pub async fn suspected(&self) {
         self.suspicions.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::hub::tests::hub;
+
+    #[tokio::test]
+    async fn whoever_comes_in_while_sessions_end_is_looked_up_again() {
+        let hub = HubHandle::new(hub());
+        let before = hub.alarms();
+        hub.recheck_since(before);
+        let at_once = Duration::from_millis(1);
+        assert!(timeout(at_once, hub.suspected()).await.is_err(), "nothing has happened");
+        hub.revoke(Revocation::Session(Uuid::from_u128(1)));
+        hub.recheck_since(before);
+        assert!(timeout(at_once, hub.suspected()).await.is_ok());
+        hub.suspect();
+        hub.suspected().await;
+        hub.recheck_since(before + 1);
+        assert!(timeout(at_once, hub.suspected()).await.is_ok());
     }
 }

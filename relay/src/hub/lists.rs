@@ -19,6 +19,10 @@ use crate::protocol::{Head, Progress};
 /// How much a list may outgrow what was read before it is read whole again.
 const MAX_GROWTH: usize = 100;
 
+/// Tasks to read again one by one, at most. Overflow: the list is read whole. Anyone in the database can
+/// name any number of tasks.
+const MAX_DIRTY: usize = 1_000;
+
 /// A watched list.
 #[derive(Debug, Default)]
 pub(super) struct UserList {
@@ -75,12 +79,6 @@ impl UserList {
         *self = Self { watchers, version, told: version, stale: true, ..Self::default() };
     }
 
-    pub(super) fn touch(&mut self, task: TaskId) {
-        if self.heads.contains_key(&task) {
-            self.dirty.insert(task);
-        }
-    }
-
     fn is_read(&self) -> bool {
         self.replaced > 0
     }
@@ -110,19 +108,27 @@ impl UserList {
         }
     }
 
+    /// Has a task read again, or for the first time; reading finds out whether it is this user's at all.
+    fn doubt(&mut self, task: TaskId) {
+        if self.dirty.len() < MAX_DIRTY {
+            self.dirty.insert(task);
+        } else {
+            self.dirty.clear();
+            self.stale = true;
+        }
+    }
+
     fn note(&mut self, note: &Notification) {
         let listed = self.heads.get_mut(&note.task);
         let Some(listed) = listed.filter(|l| l.head.progress.status == note.status) else {
-            self.dirty.insert(note.task);
-            return;
+            return self.doubt(note.task);
         };
         if note.seq <= listed.head.seq {
             return;
         }
         // Something is missing, or somebody makes it up: only the row knows.
         if note.prev != listed.head.seq {
-            self.dirty.insert(note.task);
-            return;
+            return self.doubt(note.task);
         }
         self.version += 1;
         let updated_at = Timestamp::from_microsecond(note.published_us);
@@ -197,11 +203,16 @@ impl Hub {
         }
     }
 
+    /// A list that has not been read yet takes notice, too: the read on its way may have looked before.
     pub(super) fn note_in_list(&mut self, note: &Notification) {
-        if let Some(list) = self.lists.get_mut(&note.user)
-            && list.is_read()
-        {
+        if let Some(list) = self.lists.get_mut(&note.user) {
             list.note(note);
+        }
+    }
+
+    pub(super) fn hint_in_list(&mut self, task: TaskId, user: UserId) {
+        if let Some(list) = self.lists.get_mut(&user) {
+            list.doubt(task);
         }
     }
 

@@ -18,8 +18,8 @@ pub(super) enum Read {
     /// Not needed.
     #[default]
     Idle,
-    /// Needed; the feed takes it when it can.
-    Wanted,
+    /// Needed since the wish of this number; the feed takes it when it can.
+    Wanted(u64),
     /// On its way.
     InFlight {
         /// Its number.
@@ -54,45 +54,38 @@ pub struct Failed {
 
 impl Hub {
     pub(super) fn want_read(&mut self, task_id: TaskId) {
+        let wish = self.number();
         let Some(task) = self.tasks.get_mut(&task_id) else {
             return;
         };
         match &mut task.read {
             Read::Idle => {
-                task.read = Read::Wanted;
-                self.wanted.push_back(task_id);
+                task.read = Read::Wanted(wish);
+                self.wanted.insert(wish, task_id);
                 self.stirred = true;
             }
             Read::InFlight { again, .. } => *again = true,
-            Read::Wanted | Read::Resting => {}
+            Read::Wanted(_) | Read::Resting => {}
         }
     }
 
     /// The next read to start, if any is needed.
     pub fn take_read(&mut self) -> Option<Job> {
-        loop {
-            let task_id = self.wanted.pop_front()?;
-            let Some(task) = self.tasks.get(&task_id) else {
-                continue;
-            };
-            if task.read != Read::Wanted {
-                continue;
-            }
-            let floor = task.seq();
-            let from = task
-                .subscribers
-                .iter()
-                .filter_map(|id| self.sessions.get(id)?.subs.get(&task_id)?.position.needs())
-                .chain(floor)
-                .min()
-                .unwrap_or_default();
-            let began = self.number();
-            let read = Read::InFlight { began, from, floor, again: false };
-            if let Some(task) = self.tasks.get_mut(&task_id) {
-                task.read = read;
-            }
-            return Some(Job { task: task_id, from, began });
+        let (_, task_id) = self.wanted.pop_first()?;
+        let task = self.tasks.get(&task_id)?;
+        let floor = task.seq();
+        let from = task
+            .subscribers
+            .iter()
+            .filter_map(|id| self.sessions.get(id)?.subs.get(&task_id)?.needs())
+            .chain(floor)
+            .min()
+            .unwrap_or_default();
+        let began = self.number();
+        if let Some(task) = self.tasks.get_mut(&task_id) {
+            task.read = Read::InFlight { began, from, floor, again: false };
         }
+        Some(Job { task: task_id, from, began })
     }
 
     /// Takes in what a read saw; `None`: there is no such task.
@@ -133,6 +126,12 @@ impl Hub {
         let task = self.tasks.get_mut(&job.task)?;
         task.read = Read::Resting;
         task.failures += 1;
+        for id in &task.subscribers {
+            // Its other tasks do not wait for this one.
+            if let Some(session) = self.sessions.get_mut(id).filter(|s| s.has_parked()) {
+                session.wake(*id, &mut self.wakes);
+            }
+        }
         Some(Failed { failures: task.failures })
     }
 
@@ -158,6 +157,7 @@ impl Hub {
     }
 
     fn gone(&mut self, task_id: TaskId) {
+        // Its read has just come, so none is wanted.
         let Some(task) = self.tasks.remove(&task_id) else {
             return;
         };
@@ -166,7 +166,8 @@ impl Hub {
         }
     }
 
-    /// Gives everybody who waited what the answer has for them; true when it lacks something.
+    /// Gives everybody who waited what the answer has for them; true when it lacks something. Who has no
+    /// room for it gets another later.
     fn serve(&mut self, job: Job, answer: &Arc<Answer>) -> bool {
         let Some(task) = self.tasks.get(&job.task) else {
             return false;
@@ -175,12 +176,13 @@ impl Hub {
             return true;
         };
         let mut unserved = false;
-        // Clients with the same cursor share one frame.
-        let mut steps: HashMap<Seq, Arc<Step>> = HashMap::new();
+        // Clients with the same cursor share one frame; `None`: a snapshot is better.
+        let mut steps: HashMap<Seq, Option<Arc<Step>>> = HashMap::new();
         for id in &task.subscribers {
             let Some(session) = self.sessions.get_mut(id) else {
                 continue;
             };
+            let has_room = session.has_room_for(answer.len());
             let Some(sub) = session.subs.get_mut(&job.task) else {
                 continue;
             };
@@ -192,18 +194,46 @@ impl Hub {
                     sub.position = Position::Snapshot;
                 }
             }
+            let parked = std::mem::take(&mut sub.parked);
+            if let Position::At { seq, joined } = sub.position
+                && seq < known.seq
+                && known.ring.behind(seq).is_none()
+            {
+                // This very answer was too large for the ring.
+                sub.position = Position::Waiting { seq, joined };
+            }
             match sub.position {
-                Position::Snapshot if answer.is_whole() => {
+                Position::Snapshot if answer.is_whole() && has_room => {
                     sub.position = Position::Paging { answer: Arc::clone(answer), page: 0 };
                 }
-                Position::Waiting { seq, joined } if answer.from() <= seq && seq < answer.seq() => {
-                    let step = steps.entry(seq).or_insert_with(|| since(answer, seq));
-                    sub.position = Position::Behind { step: Arc::clone(step), joined };
+                Position::Waiting { seq, joined }
+                    if answer.from() <= seq && seq < answer.seq() && has_room =>
+                {
+                    let step = steps.entry(seq).or_insert_with(|| {
+                        (!answer.is_better_whole(seq)).then(|| since(answer, seq))
+                    });
+                    match step {
+                        Some(step) => {
+                            let step = Arc::clone(step);
+                            sub.position = Position::Behind { step, joined };
+                        }
+                        None if answer.is_whole() => {
+                            let answer = Arc::clone(answer);
+                            sub.position = Position::Paging { answer, page: 0 };
+                        }
+                        None => {
+                            sub.position = Position::Snapshot;
+                            unserved = true;
+                        }
+                    }
                 }
                 Position::Waiting { seq, joined }
                     if seq == known.seq || known.ring.behind(seq).is_some() =>
                 {
                     sub.position = Position::At { seq, joined };
+                }
+                Position::Snapshot | Position::Waiting { .. } if parked || !has_room => {
+                    sub.parked = true;
                 }
                 Position::Snapshot | Position::Waiting { .. } | Position::Resume { .. } => {
                     unserved = true;

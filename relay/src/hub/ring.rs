@@ -7,20 +7,23 @@ use knm_shared::ids::Seq;
 
 use super::step::{Changes, Step};
 
-/// Steps kept at most. At 200 changes a second, more than a second's worth.
-const MAX_STEPS: usize = 256;
+/// Steps kept at most. At 200 changes a second, more than a second's worth. Few in unit tests, so that what
+/// happens when it is full happens there.
+pub(super) const MAX_STEPS: usize = if cfg!(test) { 5 } else { 256 };
 /// Roughly the memory they may take.
 const MAX_BYTES: usize = 256 * 1024;
 /// A client this many steps behind gets them one by one, as everybody else did; beyond, merged.
-const MAX_SINGLE: usize = 8;
+const MAX_SINGLE: usize = if cfg!(test) { 3 } else { 8 };
+/// Merged steps kept for others with the same cursor.
+pub(super) const MAX_MERGED: usize = if cfg!(test) { 2 } else { 8 };
 
 /// Consecutive steps, the last of which leads to where the task is.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     steps: VecDeque<Arc<Step>>,
     bytes: usize,
-    /// Merged steps to the present end, by where they start.
-    merged: Vec<Arc<Step>>,
+    /// The newest merged steps to the present end.
+    pub(super) merged: VecDeque<Arc<Step>>,
 }
 
 impl Ring {
@@ -36,6 +39,11 @@ impl Ring {
             };
             self.bytes -= old.bytes();
         }
+    }
+
+    /// Forgets everything: the next step does not start where the last one ended.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// How many steps lie between `cursor` and the end; `None` when the ring does not reach back.
@@ -73,7 +81,10 @@ impl Ring {
             changes: Changes::Merged(self.steps.range(first..).cloned().collect()),
             encoded: OnceLock::new(),
         });
-        self.merged.push(Arc::clone(&merged));
+        if self.merged.len() == MAX_MERGED {
+            self.merged.pop_front();
+        }
+        self.merged.push_back(Arc::clone(&merged));
         Some(merged)
     }
 }

@@ -9,12 +9,16 @@ use tokio::sync::Notify;
 
 use super::answer::Answer;
 use super::lists::ListCursor;
-use super::step::Step;
+use super::step::{Changes, Step};
 use super::{ConnId, Owner};
-use crate::protocol::{CloseReason, ErrorCode};
+use crate::protocol::{CloseReason, ErrorCode, PAGE_ITEMS};
 
 /// Refusals a client may have waiting. Overflow: it is closed as too slow.
 const MAX_REFUSALS: usize = 256;
+
+/// Items in the answers that are held for a client until it has taken them: two pages, or one answer. What
+/// does not fit is read again when the client has taken everything else.
+const MAX_HELD_ITEMS: usize = 2 * PAGE_ITEMS;
 
 /// Why a request of a client was not taken up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +37,7 @@ pub(super) struct Session {
     awake: bool,
     pub(super) subs: HashMap<TaskId, Subscription>,
     /// Tasks that may have a frame for it, in turn.
-    ready: VecDeque<TaskId>,
+    pub(super) ready: VecDeque<TaskId>,
     pub(super) refusals: VecDeque<(TaskId, ErrorCode)>,
     pub(super) tell_resync: bool,
     pub(super) tell_mode: bool,
@@ -46,6 +50,15 @@ pub(super) struct Subscription {
     pub(super) position: Position,
     /// Whether the task is in the session's `ready`.
     queued: bool,
+    /// Its read has come and could not be held; another is asked for when there is room.
+    pub(super) parked: bool,
+}
+
+impl Subscription {
+    /// The number that a read for this client has to start from.
+    pub(super) fn needs(&self) -> Option<Seq> {
+        self.position.needs().filter(|_| !self.parked)
+    }
 }
 
 /// Where a client stands in a task.
@@ -84,8 +97,19 @@ pub(super) enum Position {
 }
 
 impl Position {
-    /// The number that a read for this client has to start from.
-    pub(super) fn needs(&self) -> Option<Seq> {
+    /// How many items are held for it.
+    fn held(&self) -> usize {
+        match self {
+            Self::Paging { answer, .. } => answer.len(),
+            Self::Behind { step, .. } => match &step.changes {
+                Changes::Rows(answer) => answer.len(),
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
+
+    fn needs(&self) -> Option<Seq> {
         match self {
             Self::Snapshot => Some(Seq(0)),
             Self::Resume { seq, .. } | Self::Waiting { seq, .. } => Some(*seq),
@@ -114,7 +138,36 @@ impl Session {
     /// Puts the client at a position of a task, old or new.
     pub(super) fn place(&mut self, task: TaskId, position: Position) {
         let queued = self.subs.get(&task).is_some_and(|s| s.queued);
-        self.subs.insert(task, Subscription { position, queued });
+        self.subs.insert(task, Subscription { position, queued, parked: false });
+    }
+
+    /// Whether an answer of so many items may be held for the client.
+    pub(super) fn has_room_for(&self, items: usize) -> bool {
+        let held: usize = self.subs.values().map(|sub| sub.position.held()).sum();
+        held == 0 || held + items <= MAX_HELD_ITEMS
+    }
+
+    /// A task whose read may be asked for again.
+    pub(super) fn unpark(&mut self) -> Option<TaskId> {
+        let (task, sub) = self.subs.iter_mut().find(|(_, sub)| sub.parked)?;
+        sub.parked = false;
+        Some(*task)
+    }
+
+    pub(super) fn has_parked(&self) -> bool {
+        self.subs.values().any(|sub| sub.parked)
+    }
+
+    /// Ends a subscription; whether there was one. Nothing of it stays: a client may subscribe and
+    /// unsubscribe as often as it likes.
+    pub(super) fn forget(&mut self, task: TaskId) -> bool {
+        let Some(sub) = self.subs.remove(&task) else {
+            return false;
+        };
+        if sub.queued {
+            self.ready.retain(|queued| *queued != task);
+        }
+        true
     }
 
     /// Marks a task as one that may have a frame.
@@ -129,16 +182,11 @@ impl Session {
 
     /// The next task that may have a frame.
     pub(super) fn take_ready(&mut self) -> Option<TaskId> {
-        loop {
-            let task = self.ready.pop_front()?;
-            // A task that it no longer follows may still be queued.
-            if let Some(sub) = self.subs.get_mut(&task)
-                && sub.queued
-            {
-                sub.queued = false;
-                return Some(task);
-            }
+        let task = self.ready.pop_front()?;
+        if let Some(sub) = self.subs.get_mut(&task) {
+            sub.queued = false;
         }
+        Some(task)
     }
 
     pub(super) fn wake(&mut self, id: ConnId, wakes: &mut Vec<(ConnId, Arc<Notify>)>) {
@@ -146,6 +194,12 @@ impl Session {
             self.awake = true;
             wakes.push((id, Arc::clone(&self.wake)));
         }
+    }
+
+    /// Wakes it also while its client takes its time.
+    pub(super) fn interrupt(&mut self, id: ConnId, wakes: &mut Vec<(ConnId, Arc<Notify>)>) {
+        self.awake = true;
+        wakes.push((id, Arc::clone(&self.wake)));
     }
 
     /// There is nothing for it: the next change has to wake it.
@@ -170,6 +224,7 @@ impl Session {
         self.tell_resync = true;
         for sub in self.subs.values_mut() {
             sub.position = Position::Snapshot;
+            sub.parked = false;
         }
         if let Some(list) = &mut self.list {
             *list = ListCursor::default();

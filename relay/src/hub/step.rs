@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use knm_shared::epoch::Epoch;
 use knm_shared::ids::{Ordinal, Seq, TaskId};
 use knm_shared::notification::ItemChange;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::answer::Answer;
 use super::frame::encode;
@@ -31,7 +31,7 @@ pub struct Step {
     pub end: bool,
     /// What changed.
     pub changes: Changes,
-    pub(super) encoded: OnceLock<Utf8Bytes>,
+    pub(super) encoded: OnceLock<Bytes>,
 }
 
 /// Where a step's items are.
@@ -46,6 +46,10 @@ pub enum Changes {
     /// In the rows of a read, those after `prev`.
     Rows(Arc<Answer>),
 }
+
+/// Items of an ordinary step: no flush carries more. A larger one is not kept in the ring, where it would
+/// drive out all others, and may give way to a snapshot.
+pub(super) const MAX_STEP_ITEMS: usize = if cfg!(test) { 2 } else { 2_000 };
 
 /// Roughly what a step with no items takes, with its share of the containers around it.
 const BASE_BYTES: usize = 400;
@@ -80,7 +84,7 @@ impl Step {
     }
 
     /// The frame.
-    pub fn encode(&self) -> Utf8Bytes {
+    pub fn encode(&self) -> Bytes {
         let frame = || {
             let body = StepBody {
                 task_id: self.task,

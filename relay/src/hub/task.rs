@@ -11,7 +11,7 @@ use super::ConnId;
 use super::answer::Answer;
 use super::reads::Read;
 use super::ring::Ring;
-use super::step::{Changes, Step};
+use super::step::{Changes, MAX_STEP_ITEMS, Step};
 use crate::protocol::Progress;
 
 /// Notifications held per task while a read is on its way. Overflow: they are dropped, and another
@@ -32,6 +32,8 @@ pub(super) struct Task {
     pub(super) read: Read,
     /// Reads in a row that failed.
     pub(super) failures: u32,
+    /// The number of the latest read that has come; 0: none has.
+    pub(super) read_by: u64,
 }
 
 /// Where a task is.
@@ -77,11 +79,7 @@ pub(super) struct Diverged;
 impl Task {
     /// The same followers in a new history.
     pub(super) fn start_over(&mut self) -> Self {
-        Self {
-            subscribers: std::mem::take(&mut self.subscribers),
-            read: Read::Wanted,
-            ..Self::default()
-        }
+        Self { subscribers: std::mem::take(&mut self.subscribers), ..Self::default() }
     }
 
     pub(super) fn seq(&self) -> Option<Seq> {
@@ -139,6 +137,7 @@ impl Task {
             return Err(Diverged);
         }
         self.failures = 0;
+        self.read_by = began;
         let published_us = self.published(answer);
         match &mut self.known {
             Some(known) => known.advance(answer, published_us),
@@ -177,17 +176,19 @@ impl Standing {
     fn apply(&mut self, note: Notification, epoch: &Epoch) {
         let Notification { status, counts, error, .. } = note;
         let progress = Arc::new(Progress { status, counts, error: error.map(Into::into) });
-        self.push(Step {
+        let prev = self.seq;
+        self.stand(note.seq, &progress, false, note.published_us);
+        self.ring.push(Arc::new(Step {
             task: note.task,
             epoch: epoch.clone(),
-            prev: self.seq,
+            prev,
             seq: note.seq,
             published_us: note.published_us,
             progress,
             end: false,
             changes: Changes::Items(note.items.unwrap_or_default()),
             encoded: OnceLock::new(),
-        });
+        }));
     }
 
     fn advance(&mut self, answer: &Arc<Answer>, published_us: i64) {
@@ -196,26 +197,30 @@ impl Standing {
             self.progress = Arc::clone(answer.progress());
             self.end = answer.end();
         } else if answer.seq() > self.seq {
-            self.push(Step {
+            let prev = self.seq;
+            self.stand(answer.seq(), answer.progress(), answer.end(), published_us);
+            if answer.since(prev).count() > MAX_STEP_ITEMS {
+                return self.ring.clear();
+            }
+            self.ring.push(Arc::new(Step {
                 task: answer.task(),
                 epoch: answer.epoch().clone(),
-                prev: self.seq,
+                prev,
                 seq: answer.seq(),
                 published_us,
                 progress: Arc::clone(answer.progress()),
                 end: answer.end(),
-                changes: Changes::Items(answer.changes_since(self.seq)),
+                changes: Changes::Items(answer.changes_since(prev)),
                 encoded: OnceLock::new(),
-            });
+            }));
         }
     }
 
-    fn push(&mut self, step: Step) {
-        self.seq = step.seq;
-        self.progress = Arc::clone(&step.progress);
-        self.end = step.end;
-        self.published_us = step.published_us;
-        self.ring.push(Arc::new(step));
+    fn stand(&mut self, seq: Seq, progress: &Arc<Progress>, end: bool, published_us: i64) {
+        self.seq = seq;
+        self.progress = Arc::clone(progress);
+        self.end = end;
+        self.published_us = published_us;
     }
 
     /// The end alone, for a client that already has everything else.

@@ -3,3 +3,5 @@
 mod model;
 mod rules;
 mod world;
+
+pub(super) use self::world::hub;

@@ -9,14 +9,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use knm_shared::epoch::DatabaseEpoch;
+use knm_shared::ids::UserId;
 use knm_shared::notification::{DecodeError, Notification, Revocation};
 use knm_shared::phrases::FORWARDED;
+use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::heart::SenderId;
 use super::metrics::ListenerMetrics;
 use crate::clock::DatabaseClock;
 use crate::hub::HubHandle;
+
+/// What other versions most likely say as well.
+#[derive(Default, Deserialize)]
+struct Whose {
+    user: Option<UserId>,
+}
 
 /// Hands on what arrives.
 #[derive(Debug)]
@@ -57,13 +65,14 @@ impl Forward {
                 self.metrics.unconfirmed.inc();
                 self.stranger.notify_one();
                 let task = note.task;
-                let subscribers = self.hub.with(|hub| hub.hint(task)).subscribers;
+                let subscribers = self.hub.with(|hub| hub.hint(task, Some(note.user))).subscribers;
                 tracing::debug!(%task, sender, subscribers, "sender not known yet; reading rows");
             }
             Err(DecodeError::UnknownVersion { version, task }) => {
                 self.metrics.unknown_version.inc();
                 tracing::debug!(version, %task, "notification of another version; reading rows");
-                self.hub.with(|hub| hub.hint(task));
+                let Whose { user } = serde_json::from_str(payload).unwrap_or_default();
+                self.hub.with(|hub| hub.hint(task, user));
             }
             Err(error @ DecodeError::Unparseable(_)) => {
                 // Whatever it was meant to say, the rows know.
@@ -93,7 +102,7 @@ impl Forward {
     pub(super) fn revoked(&self, payload: &str, sender: SenderId) {
         match serde_json::from_str::<Revocation>(payload) {
             Ok(revocation) if self.ours.contains(&sender) => {
-                self.hub.with(|hub| hub.revoke(revocation));
+                self.hub.revoke(revocation);
             }
             Ok(revocation) => {
                 self.metrics.unconfirmed.inc();

@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -18,8 +19,12 @@ use crate::session::{MAX_MESSAGE, Socket, Traffic};
 
 /// Clients say little; what they say at once fits.
 const READ_BUFFER: usize = 2 * 1024;
-/// Frames gather up to here before they are written, then go in one call.
-const WRITE_BUFFER: usize = 16 * 1024;
+/// The library's own frames are passed on at once; ours do not go through its buffer.
+const WRITE_BUFFER: usize = 0;
+
+/// Bytes that the system takes beyond what it can send at once. Without it that is megabytes of single steps,
+/// all of which a slow client would have to read before the large one that replaces the rest.
+const UNSENT: u32 = 16 * 1024;
 
 /// A request that may become a WebSocket.
 #[derive(Debug)]
@@ -84,7 +89,11 @@ pub(super) async fn socket(upgrade: OnUpgrade) -> Result<Socket, UpgradeError> {
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    let stream = Traffic::new(parts.io.into_inner());
+    let stream = parts.io.into_inner();
+    if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "slow clients get more and smaller steps");
+    }
+    let stream = Traffic::new(stream);
     let read = parts.read_buf.to_vec();
     let role = Role::Server;
     Ok(WebSocketStream::from_partially_read(stream, read, role, Some(config)).await)
@@ -105,11 +114,13 @@ mod tests {
             ("upgrade", "WebSocket"),
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
         ]))
         .expect("a handshake")
         .accept();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(!response.headers().contains_key("sec-websocket-extensions"), "no compression");
     }
 
     #[test]

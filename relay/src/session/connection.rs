@@ -2,17 +2,17 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
-use futures_util::{Sink, SinkExt, Stream};
+use futures_util::{Sink, Stream};
 use knm_shared::ids::UserId;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::inbound::{Inbound, Reaction};
 use super::{Context, PING_INTERVAL, Socket};
@@ -88,7 +88,7 @@ impl Connection {
         &mut self,
         id: ConnId,
         wake: &Notify,
-        hello: Utf8Bytes,
+        hello: Bytes,
     ) -> Option<CloseReason> {
         match self.serve(id, wake, hello).await {
             Ok(reason) => reason,
@@ -103,29 +103,29 @@ impl Connection {
         &mut self,
         id: ConnId,
         wake: &Notify,
-        hello: Utf8Bytes,
+        hello: Bytes,
     ) -> Result<Option<CloseReason>> {
-        self.send(Message::Text(hello))?;
+        self.send(hello);
         let mut ping = Instant::now() + PING_INTERVAL;
         let mut heard = Instant::now();
         loop {
             if self.unflushed.is_none()
-                && let Some(reason) = self.fill(id)?
+                && let Some(reason) = self.fill(id)
             {
                 return Ok(Some(reason));
             }
-            let idle = self.unflushed.is_none();
             let wait = ping.min(self.deadline(heard));
             tokio::select! {
                 event = self.event() => match event {
                     Event::Flushed => self.flushed(),
+                    Event::Message(Message::Close(_)) => return Ok(None),
                     Event::Message(message) => {
                         heard = Instant::now();
-                        match self.message(id, message)? {
+                        match self.message(id, message) {
                             Reaction::Nothing => {}
                             Reaction::Say(answer, _) => {
                                 self.answers += 1;
-                                self.send(Message::Text(answer))?;
+                                self.send(answer);
                             }
                             Reaction::Close(reason) => return Ok(Some(reason)),
                         }
@@ -133,7 +133,14 @@ impl Connection {
                     Event::Ended => return Ok(None),
                     Event::Failed(error) => return Err(error),
                 },
-                () = wake.notified(), if idle => {}
+                // Only an end cannot wait until the client has taken what is on its way.
+                () = wake.notified() => {
+                    if self.unflushed.is_some()
+                        && let Some(reason) = self.context.hub.with(|hub| hub.closing(id))
+                    {
+                        return Ok(Some(reason));
+                    }
+                }
                 () = sleep_until(wait) => {
                     let now = Instant::now();
                     if now >= self.deadline(heard) {
@@ -141,7 +148,8 @@ impl Connection {
                     }
                     if now >= ping {
                         ping = now + PING_INTERVAL;
-                        self.send(Message::Ping(Bytes::new()))?;
+                        self.begun_writing();
+                        Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new()))?;
                     }
                 }
             }
@@ -161,36 +169,48 @@ impl Connection {
     }
 
     /// Gathers what the hub has, up to a batch.
-    fn fill(&mut self, id: ConnId) -> Result<Option<CloseReason>> {
+    fn fill(&mut self, id: ConnId) -> Option<CloseReason> {
         let mut bytes = 0;
         while bytes < BATCH {
             match self.context.hub.with(|hub| hub.next(id)) {
                 Next::Frame(frame) => {
-                    let text = frame.encode();
-                    bytes += text.len();
+                    let encoded = frame.encode();
+                    bytes += encoded.len();
                     match &frame {
                         Frame::Step { step, live: true } => self.published.push(step.published_us),
-                        Frame::Refused { code: ErrorCode::UnknownTask, .. } => {
-                            self.context.complaints.about(Cause::UnknownTask, &self.user);
+                        Frame::Refused { code, .. } => {
+                            if let Some(cause) = refusal(*code) {
+                                self.context.complaints.about(cause, &self.user);
+                            }
                         }
                         _ => {}
                     }
                     self.context.metrics.frames.inc();
-                    self.send(Message::Text(text))?;
+                    self.send(encoded);
                 }
-                Next::Close(reason) => return Ok(Some(reason)),
+                Next::Close(reason) => return Some(reason),
                 Next::Idle => break,
-                Next::Gone => return Ok(Some(CloseReason::Restart)),
+                Next::Gone => return Some(CloseReason::Restart),
             }
         }
-        Ok(None)
+        None
     }
 
-    /// Hands a message to the socket's buffer; the next [`Connection::event`] goes on writing it.
-    fn send(&mut self, message: Message) -> Result<()> {
+    /// Lines a frame up; the next [`Connection::event`] writes it, with all others in one go.
+    fn send(&mut self, frame: Bytes) {
+        self.begun_writing();
+        self.socket.get_mut().queue(frame);
+    }
+
+    fn begun_writing(&mut self) {
         let written = self.socket.get_ref().written();
         self.unflushed.get_or_insert_with(|| Stall { since: Instant::now(), written });
-        Pin::new(&mut self.socket).start_send(message)
+    }
+
+    /// The library flushes only for as long as the client has not said goodbye.
+    fn poll_flush(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<()>> {
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.socket.get_mut().poll_drain(cx).map_err(Error::Io)
     }
 
     fn flushed(&mut self) {
@@ -205,7 +225,7 @@ impl Connection {
     async fn event(&mut self) -> Event {
         poll_fn(|cx| {
             if self.unflushed.is_some() {
-                match Pin::new(&mut self.socket).poll_flush(cx) {
+                match self.poll_flush(cx) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Event::Flushed),
                     Poll::Ready(Err(error)) => return Poll::Ready(Event::Failed(error)),
                     Poll::Pending => {}
@@ -223,11 +243,11 @@ impl Connection {
         .await
     }
 
-    fn message(&mut self, id: ConnId, message: Message) -> Result<Reaction> {
+    fn message(&mut self, id: ConnId, message: Message) -> Reaction {
         if !self.inbound.admit() {
-            return Ok(Reaction::Close(CloseReason::Flood));
+            return Reaction::Close(CloseReason::Flood);
         }
-        Ok(match message {
+        match message {
             Message::Text(text) => {
                 let reaction = self.inbound.text(id, &text, &self.context.hub);
                 if let Reaction::Say(_, cause) = &reaction {
@@ -236,14 +256,22 @@ impl Connection {
                 reaction
             }
             Message::Binary(_) => Reaction::Close(CloseReason::Binary),
-            // The library answers pings and closes; what it has queued leaves with the next flush.
-            Message::Ping(_) | Message::Close(_) => {
-                let written = self.socket.get_ref().written();
-                self.unflushed.get_or_insert_with(|| Stall { since: Instant::now(), written });
+            // The library answers it; the answer leaves with the next flush.
+            Message::Ping(_) => {
+                self.answers += 1;
+                self.begun_writing();
                 Reaction::Nothing
             }
-            Message::Pong(_) | Message::Frame(_) => Reaction::Nothing,
-        })
+            Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Reaction::Nothing,
+        }
+    }
+
+    /// The client has said goodbye or has gone: it gets its answer if it takes it soon.
+    pub(super) async fn leave(&mut self) {
+        let flushed = timeout(FAREWELL, poll_fn(|cx| self.poll_flush(cx))).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::debug!(%error, "gone already");
+        }
     }
 
     /// Says why, and waits a moment for the client to say so too.
@@ -258,7 +286,7 @@ impl Connection {
                     reason: reason.text(),
                     reconnect_after_ms: rand::random_range(RECONNECT_MIN_MS..RECONNECT_MAX_MS),
                 });
-                self.socket.feed(Message::Text(goodbye)).await?;
+                self.send(goodbye);
             }
             let frame = CloseFrame { code: reason.code().into(), reason: reason.text().into() };
             self.socket.close(Some(frame)).await?;
@@ -290,6 +318,15 @@ fn fault(error: &Error) -> Option<CloseReason> {
         // It hung up in the middle of it all.
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) => Some(CloseReason::BadFrame),
+        _ => None,
+    }
+}
+
+/// What a refused subscription says of the client; nothing when it is our own fault.
+const fn refusal(code: ErrorCode) -> Option<Cause> {
+    match code {
+        ErrorCode::UnknownTask => Some(Cause::UnknownTask),
+        ErrorCode::Forbidden => Some(Cause::Forbidden),
         _ => None,
     }
 }

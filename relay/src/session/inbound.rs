@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::Bytes;
 
 use crate::complaint::Cause;
 use crate::hub::{ConnId, HubHandle, Refused, encode};
@@ -45,7 +45,7 @@ pub(super) enum Reaction {
     /// Nothing to say: the hub has frames when there are any.
     Nothing,
     /// An answer to something that was wrong.
-    Say(Utf8Bytes, Cause),
+    Say(Bytes, Cause),
     /// The end.
     Close(CloseReason),
 }

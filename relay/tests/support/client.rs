@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -48,15 +49,7 @@ impl Client {
         token: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, u16> {
-        let url = format!("ws://{address}/api/v1/progress/ws");
-        let mut request = url.into_client_request().expect("a request");
-        if !token.is_empty() {
-            let bearer = format!("Bearer {token}").parse().expect("a header");
-            request.headers_mut().insert("authorization", bearer);
-        }
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().expect("a header"));
-        }
+        let request = request(address, token, headers);
         let stream = TcpStream::connect(address).await.expect("connects");
         match client_async(request, stream).await {
             Ok((socket, _)) => Ok(Self { socket, views: HashMap::new(), mode: String::new() }),
@@ -67,6 +60,16 @@ impl Client {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// One whose system takes little that it does not read itself.
+    pub async fn connect_slow(address: SocketAddr, token: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 * 1024).expect("as small as it goes");
+        let stream = socket.connect(address).await.expect("connects");
+        let request = request(address, token, &[]);
+        let (socket, _) = client_async(request, stream).await.expect("upgraded");
+        Self { socket, views: HashMap::new(), mode: String::new() }
     }
 
     pub async fn say(&mut self, message: Value) {
@@ -170,4 +173,17 @@ impl Client {
             view.cursor = frame["cursor"].as_str().expect("a cursor").to_owned();
         }
     }
+}
+
+fn request(address: SocketAddr, token: &str, headers: &[(&'static str, &str)]) -> Request {
+    let url = format!("ws://{address}/api/v1/progress/ws");
+    let mut request = url.into_client_request().expect("a request");
+    if !token.is_empty() {
+        let bearer = format!("Bearer {token}").parse().expect("a header");
+        request.headers_mut().insert("authorization", bearer);
+    }
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().expect("a header"));
+    }
+    request
 }

@@ -38,7 +38,7 @@ pub(super) fn connect_failed(app: App, kind: ConnectErrorKind) {
     CONNECT_FAILURES.with_label_values(&[app.as_str(), kind.as_str()]).inc();
 }
 
-/// A pool's `…_db_pool{state}`.
+/// `knm_api_db_pool{state}`, `knm_relay_db_pool{state}`: the connections of a pool.
 #[derive(Debug, Clone)]
 pub struct PoolGauges(IntGaugeVec);
 

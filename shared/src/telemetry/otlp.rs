@@ -117,3 +117,21 @@ impl HttpClient for Sender {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_exported_unless_somebody_says_where() {
+        let export = Export::new(&Tracing::default(), "knm-test", "0").expect("nothing to build");
+        assert!(export.provider.is_none() && export.layer().is_none());
+    }
+
+    #[tokio::test]
+    async fn with_a_collector_spans_are_exported() {
+        let tracing = Tracing { otlp_endpoint: "http://127.0.0.1:9".into(), ..Tracing::default() };
+        let export = Export::new(&tracing, "knm-test", "0").expect("an exporter");
+        assert!(export.provider.is_some() && export.layer().is_some());
+    }
+}

@@ -29,15 +29,44 @@ where
         write!(writer, "{} {}:", now(), event.metadata().level())?;
         let mut line = Line::default();
         event.record(&mut line);
-        write!(writer, " {}{}", line.message, line.fields)?;
+        // From the event outwards: what is nearer to it wins, as in JSON.
         for span in context.event_scope().into_iter().flatten() {
             let extensions = span.extensions();
-            if let Some(fields) = extensions.get::<FormattedFields<N>>() {
-                writer.write_str(fields)?;
+            let Some(formatted) = extensions.get::<FormattedFields<N>>() else { continue };
+            for (name, field) in fields(formatted) {
+                if !fields(&line.fields).any(|(known, _)| known == name) {
+                    line.fields.push_str(field);
+                }
             }
         }
-        writeln!(writer)
+        writeln!(writer, " {}{}", line.message, line.fields)
     }
+}
+
+/// Takes apart what [`Line`] puts together: each field's name, and all of it with the space before.
+fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (name, value) = rest.strip_prefix(' ')?.split_once('=')?;
+        let end = match value.strip_prefix('"') {
+            Some(quoted) => closing_quote(quoted) + 2,
+            None => value.find(' ').unwrap_or(value.len()),
+        };
+        let (field, after) = rest.split_at((name.len() + 2 + end).min(rest.len()));
+        rest = after;
+        Some((name, field))
+    })
+}
+
+/// Where the first quote is that no backslash stands before.
+fn closing_quote(text: &str) -> usize {
+    let mut escaped = false;
+    let ends = |c: char| {
+        let end = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        end
+    };
+    text.find(ends).unwrap_or(text.len())
 }
 
 /// The fields of a span, each with a space before it.

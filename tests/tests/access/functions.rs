@@ -2,6 +2,7 @@
 //! nothing beside them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::Method;
@@ -157,5 +158,49 @@ async fn what_is_dangerous_is_for_administrators() -> anyhow::Result<()> {
     }
     let token = operator.post("/api/v1/auth/tokens", &json!({"name": "x", "role": "admin"})).await;
     assert_eq!(refused(token).await?, 422);
+    world.stop().await
+}
+
+/// Submits, waits for the end, and tells where the task is.
+async fn done(api: &Api, body: &Value) -> anyhow::Result<String> {
+    let id = api.submit(body).await?;
+    ended(api, &id.to_string()).await
+}
+
+async fn ended(api: &Api, id: &str) -> anyhow::Result<String> {
+    let path = format!("/api/v1/tasks/{id}");
+    let ended = async {
+        while api.get(&path).await?.ok()?["completed_at"].is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(path)
+    };
+    tokio::time::timeout(Duration::from_secs(60), ended).await?
+}
+
+/// What evicts is not to be had by taking it away first, or by going back and forth.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revert_takes_the_right_to_what_it_brings_back() -> anyhow::Result<()> {
+    let world = World::new("back_door").nodes(2).start().await?;
+    let (admin, operator) = (world.sign_in(0).await?, user(&world, "olga", "operator").await?);
+    let taint = |params: Value| json!({"action": "taint", "nodes": {"names": ["node-0001"]}, "params": params});
+    let quarantine = json!({"set": [{"key": "example.com/a", "effect": "NoExecute"}]});
+    let set = done(&admin, &taint(quarantine)).await?;
+    let removed = done(&operator, &taint(json!({"remove": [{"key": "example.com/a"}]}))).await?;
+    let revert = |path: &str| format!("{path}/revert");
+    let none = json!({});
+    assert_eq!(operator.post(&revert(&removed), &none).await?.status, 403);
+    let back = admin.post(&revert(&removed), &none).await?.ok()?;
+    ended(&admin, back["id"].as_str().expect("an id")).await?;
+
+    let mut task = set;
+    for _ in 0..2 {
+        let next = admin.post(&revert(&task), &none).await?.ok()?;
+        task = ended(&admin, next["id"].as_str().expect("an id")).await?;
+        for what in ["revert", "retry"] {
+            let answer = operator.post(&format!("{task}/{what}"), &none).await?;
+            assert_eq!(answer.status, 403, "{what}: {}", answer.text());
+        }
+    }
     world.stop().await
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use base64::Engine as _;
 use knm_shared::phrases;
 use knm_tests::pod::Pod;
 use knm_tests::postgres::ClusterOptions;
@@ -50,9 +51,13 @@ impl Cluster {
         for (n, pod) in world.pods.iter().enumerate() {
             Self::describe(world, pod, &folder.join(format!("kube-node-mgr-{n}")))?;
         }
+        Self::with(folder, "kubectl-for-processes")
+    }
+
+    fn with(folder: PathBuf, kubectl: &str) -> anyhow::Result<Self> {
         let bin = folder.join("bin");
         std::fs::create_dir(&bin)?;
-        symlink(root().join("tests/deploy/kubectl-for-processes"), bin.join("kubectl"))?;
+        symlink(root().join("tests/deploy").join(kubectl), bin.join("kubectl"))?;
         Ok(Self { folder })
     }
 
@@ -127,8 +132,9 @@ async fn the_commands_about_pods_and_the_database_do_what_the_guides_say() -> an
     ] {
         ensure!(said.contains(phrase), "no command shows {phrase:?}\n{said}");
     }
-    for guide in GUIDES {
-        for block in blocks(guide, "sql")? {
+    // The database is made once; both guides have the same.
+    for (guide, kind) in [(GUIDES[0], "database"), (GUIDES[0], "sql"), (GUIDES[1], "sql")] {
+        for block in blocks(guide, kind)? {
             let psql = format!("psql -v ON_ERROR_STOP=1 '{}'", world.database.url());
             let text = format!("{psql} <<'SQL'\n{}\nSQL", block.text);
             cluster.run(guide, &Block { text, ..block })?;
@@ -167,19 +173,28 @@ fn the_commands_about_files_work_with_kubectl() -> anyhow::Result<()> {
         println!("skipped: no kubectl");
         return Ok(());
     }
-    let folder = scratch::dir("guide_files")?;
-    std::fs::create_dir(folder.join("bin"))?;
-    let cluster = Cluster { folder };
+    let cluster = Cluster::with(scratch::dir("guide_files")?, "kubectl-for-files")?;
     for guide in GUIDES {
         let mut said = String::new();
         for block in blocks(guide, "local")? {
             said.push_str(&cluster.run(guide, &block)?);
         }
-        for phrase in
-            ["name: postgres-secret", "  encryption-key: ", "kind: StatefulSet", "- --adopt"]
-        {
+        for phrase in [
+            "kind: Namespace",
+            "name: postgres-secret",
+            "  encryption-key: ",
+            "kind: StatefulSet",
+            "- --adopt",
+        ] {
             ensure!(said.contains(phrase), "{guide}: no command shows {phrase:?}");
         }
+        // The password that the Secret was made with is what the guide's command shows of it.
+        let secret =
+            std::fs::read_to_string(cluster.folder.join("secret-kube-node-mgr-secret.yaml"))?;
+        let made = secret.lines().find_map(|line| line.trim().strip_prefix("admin-password: "));
+        let made = base64::engine::general_purpose::STANDARD.decode(made.context("a password")?)?;
+        let made = String::from_utf8(made)?;
+        ensure!(said.contains(&made), "{guide}: the password is {made}, and not in\n{said}");
     }
     Ok(())
 }

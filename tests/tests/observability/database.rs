@@ -41,7 +41,7 @@ async fn flushes_without_notification_are_told() -> anyhow::Result<()> {
     let fault = Instant::now();
     replace_pg_notify(&world, raise).await?;
     api.label(&world.nodes(0..3), "example.com/a", "b").await?;
-    fires(&prometheus, "KnmNotifyFailures", &[("container", "api")], fault).await?;
+    fires(&prometheus, "KnmNotifyFailures", &[("container", "kube-node-mgr")], fault).await?;
     prometheus.stop().await?;
     world.stop().await
 }
@@ -97,7 +97,7 @@ async fn a_password_that_is_not_right_any_more_is_told() -> anyhow::Result<()> {
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE application_name LIKE 'knm-api%' OR application_name LIKE 'knm-relay%'";
     sql.batch_execute(end).await?;
-    for container in ["api", "relay"] {
+    for container in ["kube-node-mgr", "relay"] {
         let labels = [("container", container), ("reason", "authentication")];
         fires(&prometheus, alert, &labels, fault).await?;
     }

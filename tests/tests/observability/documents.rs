@@ -121,6 +121,45 @@ async fn every_metric_is_documented_and_there() -> anyhow::Result<()> {
     world.stop().await
 }
 
+/// Whoever reads the code learns there what a metric is.
+#[test]
+fn every_metric_is_documented_where_it_is_registered() -> anyhow::Result<()> {
+    let mut comments = String::new();
+    let mut folders: Vec<_> =
+        ["api/src", "relay/src", "shared/src"].map(|f| dashboards().join("..").join(f)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path)?;
+                let lines = text.lines().filter(|line| line.trim_start().starts_with("//"));
+                comments.extend(lines.flat_map(|line| [line, "\n"]));
+            }
+        }
+    }
+    let names = documented(&readme()?).into_keys();
+    let missing: Vec<_> = names.filter(|name| !comments.contains(&format!("`{name}"))).collect();
+    assert!(missing.is_empty(), "no comment says what these are: {missing:?}");
+    Ok(())
+}
+
+/// Two installations in one Prometheus do not see each other's figures.
+#[test]
+fn every_panel_follows_the_chosen_namespaces() -> anyhow::Result<()> {
+    for panel in panels(&dashboards())? {
+        for query in &panel.queries {
+            let selectors: Vec<&str> =
+                query.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+            let chosen = |s: &&str| s.contains(r#"namespace=~"$namespace""#);
+            let follows = !selectors.is_empty() && selectors.iter().all(chosen);
+            assert!(follows, "{}: {query}", panel.name);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn every_alert_says_what_it_is_and_where_its_section_is() -> anyhow::Result<()> {
     let text = readme()?;

@@ -45,7 +45,7 @@ async fn tasks_that_nobody_works_on_are_told() -> anyhow::Result<()> {
     ensure!(!is_firing(&prometheus, "KnmTargetDown", &[]).await?, "all answer");
     let fault = Instant::now();
     world.pods[0].api.kill().await?;
-    let dead = [("pod", "pod-a"), ("container", "api")];
+    let dead = [("pod", "pod-a"), ("container", "kube-node-mgr")];
     fires(&prometheus, "KnmTargetDown", &dead, fault).await?;
     fires(&prometheus, "KnmTaskStuck", &[], fault).await?;
     let repair = Instant::now();
@@ -78,7 +78,7 @@ async fn a_lease_that_a_living_holder_lost_is_told() -> anyhow::Result<()> {
     world.until_taken_over(task, &before, SOON).await?;
     ensure!(!is_firing(&prometheus, "KnmLeaseLost", &[]).await?, "nobody has said so yet");
     world.pods[0].api.process()?.resume()?;
-    let loser = [("pod", "pod-a"), ("container", "api")];
+    let loser = [("pod", "pod-a"), ("container", "kube-node-mgr")];
     fires(&prometheus, "KnmLeaseLost", &loser, fault).await?;
     ensure!(!is_firing(&prometheus, "KnmLeaseLost", &[("pod", "pod-b")]).await?, "not this one");
     prometheus.stop().await?;

@@ -8,7 +8,8 @@ use knm_tests::prometheus::{Prometheus, PrometheusOptions, Rules, Target, instal
 use knm_tests::scenario::World;
 
 pub(crate) const SOON: Duration = Duration::from_secs(60);
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Between two scrapes.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(crate) fn dashboards() -> PathBuf {

@@ -12,6 +12,10 @@ use hyper_util::rt::TokioIo;
 use knm_shared::ids::TaskId;
 use knm_tests::api::label_task;
 use knm_tests::scenario::World;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use crate::support::SOON;
@@ -96,11 +100,53 @@ async fn collector() -> anyhow::Result<(String, Received)> {
     Ok((format!("http://{address}"), received))
 }
 
-/// Whether a protobuf message has this text in it: strings are kept as they are.
-fn has(body: &Bytes, text: &str) -> bool {
-    body.windows(text.len()).any(|window| window == text.as_bytes())
+/// A span and the process that sent it.
+#[derive(Debug)]
+struct Sent {
+    service: String,
+    pod: String,
+    version: String,
+    span: Span,
 }
 
+fn text(attributes: &[KeyValue], key: &str) -> String {
+    let found = attributes.iter().find(|attribute| attribute.key == key);
+    match found.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
+        Some(any_value::Value::StringValue(text)) => text.clone(),
+        other => other.map(|value| format!("{value:?}")).unwrap_or_default(),
+    }
+}
+
+/// Every span that came.
+fn spans(received: &Received) -> anyhow::Result<Vec<Sent>> {
+    let received = received.lock().expect("not poisoned").clone();
+    let mut sent = Vec::new();
+    for (path, kind, body) in received {
+        assert_eq!((path.as_str(), kind.as_str()), ("/v1/traces", "application/x-protobuf"));
+        for process in ExportTraceServiceRequest::decode(body)?.resource_spans {
+            let about = process.resource.unwrap_or_default().attributes;
+            for span in process.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                sent.push(Sent {
+                    service: text(&about, "service.name"),
+                    pod: text(&about, "k8s.pod.name"),
+                    version: text(&about, "service.version"),
+                    span,
+                });
+            }
+        }
+    }
+    Ok(sent)
+}
+
+/// The one span of that name with this attribute.
+fn one<'a>(sent: &'a [Sent], name: &str, key: &str, value: &str) -> anyhow::Result<&'a Sent> {
+    let fits = |s: &&Sent| s.span.name == name && text(&s.span.attributes, key) == value;
+    let found: Vec<_> = sent.iter().filter(fits).collect();
+    ensure!(found.len() == 1, "{} spans {name:?} of {key}={value}: {sent:#?}", found.len());
+    Ok(found[0])
+}
+
+/// One of each: the request that submitted, its task, linked to it, and the socket that watched.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_reach_a_collector_where_one_is_configured() -> anyhow::Result<()> {
     let (endpoint, received) = collector().await?;
@@ -109,22 +155,29 @@ async fn spans_reach_a_collector_where_one_is_configured() -> anyhow::Result<()>
     let task = submit(&world).await?.to_string();
     // What is left is sent at the end.
     world.stop().await?;
-    let received = received.lock().expect("not poisoned").clone();
-    ensure!(!received.is_empty(), "nothing came");
-    for (path, kind, _) in &received {
-        assert_eq!((path.as_str(), kind.as_str()), ("/v1/traces", "application/x-protobuf"));
+    let sent = spans(&received)?;
+    let of = |name: &str| sent.iter().filter(|sent| sent.span.name == name).count();
+    assert_eq!((of("task"), of("session")), (1, 1), "{sent:#?}");
+
+    let request = one(&sent, "http", "request_id", REQUEST)?;
+    for (key, value) in [("method", "POST"), ("path", "/api/v1/tasks"), ("user", "admin")] {
+        assert_eq!(text(&request.span.attributes, key), value, "{request:?}");
     }
-    let of = |service: &str| {
-        let bodies: Vec<&Bytes> =
-            received.iter().map(|(_, _, body)| body).filter(|body| has(body, service)).collect();
-        move |text: &str| bodies.iter().any(|body| has(body, text))
-    };
-    let (api, relay) = (of("knm-api"), of("knm-relay"));
-    for text in ["http", "/api/v1/tasks", REQUEST, &task, "pod-a", env!("CARGO_PKG_VERSION")] {
-        assert!(api(text), "the api's spans do not tell of {text}");
+    let work = one(&sent, "task", "task", &task)?;
+    assert_eq!(text(&work.span.attributes, "request_id"), REQUEST);
+    // A trace of its own, as it outlives the request.
+    assert_ne!(work.span.trace_id, request.span.trace_id);
+    let links: Vec<_> = work.span.links.iter().map(|l| (&l.trace_id, &l.span_id)).collect();
+    assert_eq!(links, [(&request.span.trace_id, &request.span.span_id)]);
+    // The relay knows users by their ids.
+    let session = one(&sent, "session", "target", "knm_relay::session")?;
+    for key in ["conn", "user"] {
+        assert!(!text(&session.span.attributes, key).is_empty(), "no {key}: {session:?}");
     }
-    for text in ["session", "conn", "pod-a"] {
-        assert!(relay(text), "the relay's spans do not tell of {text}");
+
+    for (sent, service) in [(request, "knm-api"), (work, "knm-api"), (session, "knm-relay")] {
+        assert_eq!((sent.service.as_str(), sent.pod.as_str()), (service, "pod-a"));
+        assert_eq!(sent.version, env!("CARGO_PKG_VERSION"));
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ async fn a_retry_has_the_nodes_that_failed_or_were_cancelled() -> anyhow::Result
     let params = json!({"set": {"example.com/a": "1"}});
     let options = json!({"max_failures": 0, "concurrency": 1, "not_after": "2099-01-01T00:00:00Z"});
     let order = ["node-0001", "node-0002", "node-0003"];
-    let first = run(&world, &with_options(task("label", &order, params), options)).await?;
+    let first = run(&world, &with_options(task("label", &order, params), options.clone())).await?;
     assert_eq!(first.status("node-0002"), "failed", "{:?}", first.items);
     world.sim.remove_fault(fault);
     let second = again(&world, &first, "retry").await?;
@@ -66,7 +66,7 @@ async fn a_retry_has_the_nodes_that_failed_or_were_cancelled() -> anyhow::Result
     let left: Vec<_> = order.into_iter().filter(|n| first.status(n) != "succeeded").collect();
     assert_eq!(names, left);
     assert_eq!(second.outcome(), "completed", "{:?}", second.items);
-    assert_eq!(second.task["options"].get("not_after"), None);
+    assert_eq!(second.task["options"]["not_after"], options["not_after"], "still ahead");
     for node in NODES {
         assert_eq!(
             world.sim.node(node).expect("a node")["metadata"]["labels"]["example.com/a"],
@@ -173,5 +173,64 @@ async fn asking_twice_gives_one_task() -> anyhow::Result<()> {
     let done = finish(&world, &apis[0], ids[0].parse()?).await?;
     assert_eq!(done.outcome(), "completed");
     assert_eq!(world.stored_tasks().await?, 2);
+    world.stop().await
+}
+
+/// `Idempotency-Key`: a repeat gives the task of the first time, also when that has ended long since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_makes_every_repeat_harmless() -> anyhow::Result<()> {
+    let world = World::new("keys").pods(2).nodes(3).start().await?;
+    let apis = [world.sign_in(0).await?, world.sign_in(1).await?];
+    let send = async |api: usize, path: &str, key: &str, body: &Value| {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        apis[api].send(Method::POST, path, &headers, body.to_string()).await
+    };
+    let body = task("label", &NODES, json!({"set": {"example.com/a": "1"}}));
+    let first = send(0, "/api/v1/tasks", "one", &body).await?.ok()?;
+    let id = first["id"].as_str().expect("an id").to_owned();
+    finish(&world, &apis[0], id.parse()?).await?;
+    assert_eq!(send(1, "/api/v1/tasks", "one", &body).await?.ok()?["id"], first["id"]);
+    let other = task("label", &NODES, json!({"set": {"example.com/a": "2"}}));
+    assert_eq!(send(1, "/api/v1/tasks", "one", &other).await?.problem()?.status, 409);
+    let long = "x".repeat(256);
+    for key in ["", "a b", long.as_str(), "\u{e9}"] {
+        let problem = send(0, "/api/v1/tasks", key, &body).await?.problem()?;
+        assert_eq!(problem.status, 422, "{key:?}");
+        assert_eq!(problem.errors[0].field.to_lowercase(), "idempotency-key", "{key:?}");
+    }
+    let revert = format!("/api/v1/tasks/{id}/revert");
+    let back = send(0, &revert, "two", &json!({})).await?.ok()?;
+    finish(&world, &apis[0], back["id"].as_str().expect("an id").parse()?).await?;
+    assert_eq!(send(1, &revert, "two", &json!({})).await?.ok()?["id"], back["id"]);
+    assert_eq!(send(1, &revert, "one", &json!({})).await?.problem()?.status, 409);
+    assert_eq!(world.stored_tasks().await?, 2);
+    world.stop().await
+}
+
+/// A task that has ended is steered no more; only being cancelled twice is the same as once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_has_ended_is_not_steered() -> anyhow::Result<()> {
+    let world = World::new("steer_ended").nodes(3).start().await?;
+    let api = world.sign_in(0).await?;
+    let label = |value: &str| task("label", &NODES, json!({"set": {"example.com/a": value}}));
+    let completed = run(&world, &label("1")).await?;
+    let fault = world.sim.add_fault(Fault::patch_status("*", 403));
+    let failed = run(&world, &label("2")).await?;
+    world.sim.remove_fault(fault);
+    let fault = world.sim.add_fault(Fault::patch_status("*", 503));
+    let cancelled = api.submit(&label("3")).await?;
+    crate::support::steer(&api, cancelled, "cancel").await?;
+    let cancelled = finish(&world, &api, cancelled).await?;
+    world.sim.remove_fault(fault);
+    for (ended, outcome) in [(completed, "completed"), (failed, "failed"), (cancelled, "cancelled")]
+    {
+        assert_eq!(ended.outcome(), outcome);
+        for what in ["pause", "resume", "cancel"] {
+            let path = format!("/api/v1/tasks/{}/{what}", id(&ended));
+            let answer = api.post(&path, &json!({})).await?;
+            let expected = if (outcome, what) == ("cancelled", "cancel") { 202 } else { 409 };
+            assert_eq!(answer.status, expected, "{outcome} {what}: {}", answer.text());
+        }
+    }
     world.stop().await
 }

@@ -5,7 +5,8 @@ use knm_tests::scenario::World;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Ended, evicted, finish, is_cordoned, patch, run, steer, task, until, with_options,
+    Ended, SOON, calls, evicted, finish, is_cordoned, patch, run, steer, task, until, until_seen,
+    with_options,
 };
 
 const NODE: &str = "node-0001";
@@ -143,16 +144,104 @@ async fn lost_answers_and_pods_that_are_gone_already_count_as_gone() -> anyhow::
         .sim
         .add_fault(lose("web-1", FaultAction::Close).when(knm_tests::kube_sim::When::First(2)));
     let missing = FaultAction::Status { code: 404, retry_after_seconds: None, message: None };
-    world.sim.add_fault(lose("web-2", missing));
+    // Somebody in between says that the third is not there; the list knows better.
+    world.sim.add_fault(lose("web-2", missing).when(knm_tests::kube_sim::When::First(1)));
     let api = world.sign_in(0).await?;
     let id = api.submit(&drain(json!({}), json!({}))).await?;
-    // The API server says that the third is not there: so it is not asked for again, and gone when the
-    // list agrees.
     let ended = finish(&world, &api, id).await?;
     assert_eq!((ended.outcome(), ended.message(NODE)), ("completed", "4 of 4 pods gone"));
+    assert_eq!(evicted(&world).len(), 4, "all of them were evicted");
     let mut uids = evicted(&world);
     let all = uids.len();
     uids.dedup();
     assert_eq!(uids.len(), all, "evicted twice");
+    world.stop().await
+}
+
+/// What comes to a node that somebody has made schedulable during its drain is none of the drain's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_pods_on_a_node_that_was_uncordoned_meanwhile_stay() -> anyhow::Result<()> {
+    let world = stuck("ends_uncordoned").await?;
+    let api = world.sign_in(0).await?;
+    let id = api.submit(&drain(json!({}), json!({}))).await?;
+    until(&api, id, "waits for the budget", waits).await?;
+    world.sim.change_node(NODE, patch(json!({"spec": {"unschedulable": null}})))?;
+    until_seen(&api, NODE, |n| n["unschedulable"] == false).await?;
+    let lists = || calls(&world, "list").len();
+    let before = lists();
+    let newcomer = SimPod::new("newcomer").namespace("other").node(NODE).owner("ReplicaSet", "n");
+    world.sim.add_pod(newcomer)?;
+    let listed = async {
+        while lists() < before + 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, listed).await?;
+    steer(&api, id, "cancel").await?;
+    finish(&world, &api, id).await?;
+    let asked = world.sim.evictions();
+    assert!(asked.iter().all(|e| e.name != "newcomer"), "{asked:?}");
+    world.stop().await
+}
+
+/// Another node of the same name is not drained in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_replaced_during_its_drain_ends_it() -> anyhow::Result<()> {
+    let world = stuck("ends_replaced").await?;
+    let api = world.sign_in(0).await?;
+    let id = api.submit(&drain(json!({}), json!({}))).await?;
+    until(&api, id, "waits for the budget", waits).await?;
+    world.sim.recreate_node(NODE)?;
+    let ended = finish(&world, &api, id).await?;
+    assert_eq!(ended.status(NODE), "skipped", "{:?}", ended.items);
+    assert!(ended.message(NODE).contains("deleted and created again"), "{:?}", ended.items);
+    world.stop().await
+}
+
+/// Paused and then cancelled: nobody works on the node, and it is left as asked for all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_that_is_cancelled_while_it_is_paused_clears_up() -> anyhow::Result<()> {
+    let world = stuck("ends_paused").await?;
+    let api = world.sign_in(0).await?;
+    for asked in [true, false] {
+        let options = json!({"uncordon_on_failure": asked});
+        let id = api.submit(&drain(json!({}), options)).await?;
+        let waits = |e: &Ended| e.message(NODE).ends_with("waiting for budget shop/web");
+        until(&api, id, "waits for the budget", waits).await?;
+        steer(&api, id, "pause").await?;
+        until(&api, id, "is paused", |t| t.outcome() == "paused").await?;
+        steer(&api, id, "cancel").await?;
+        let ended = finish(&world, &api, id).await?;
+        assert_eq!(ended.outcome(), "cancelled", "{:?}", ended.task);
+        assert_eq!(is_cordoned(&world, NODE), !asked, "{:?}", ended.items);
+        let said = ended.message(NODE);
+        assert_eq!(said.contains("schedulable again"), asked, "{said}");
+        if !asked {
+            // What it has left behind can be reverted.
+            let answer = api.post(&format!("/api/v1/tasks/{id}/revert"), &json!({})).await?.ok()?;
+            let back = answer["id"].as_str().expect("an id").parse()?;
+            let back = finish(&world, &api, back).await?;
+            assert_eq!(back.outcome(), "completed", "{:?}", back.items);
+            assert!(!is_cordoned(&world, NODE));
+        }
+    }
+    world.stop().await
+}
+
+/// The same while its budget keeps it waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_drain_can_be_reverted() -> anyhow::Result<()> {
+    let world = stuck("ends_cancelled").await?;
+    let api = world.sign_in(0).await?;
+    let id = api.submit(&drain(json!({}), json!({}))).await?;
+    until(&api, id, "waits for the budget", waits).await?;
+    steer(&api, id, "cancel").await?;
+    finish(&world, &api, id).await?;
+    assert!(is_cordoned(&world, NODE));
+    let answer = api.post(&format!("/api/v1/tasks/{id}/revert"), &json!({})).await?.ok()?;
+    let back = finish(&world, &api, answer["id"].as_str().expect("an id").parse()?).await?;
+    assert_eq!(back.outcome(), "completed", "{:?}", back.items);
+    let node = world.sim.node(NODE).expect("a node");
+    assert!(!is_cordoned(&world, NODE) && !node.to_string().contains("cordoned-"), "{node}");
     world.stop().await
 }

@@ -96,3 +96,38 @@ async fn all_tasks_leave_an_overloaded_cluster_alone() -> anyhow::Result<()> {
     assert!(backoffs >= 1.0, "{backoffs}");
     world.stop().await
 }
+
+/// One at a time on each of two pods: the oldest first, whoever comes when there is room again, and a
+/// pod that is full leaves tasks to the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_is_worked_off_in_order_by_whoever_has_room() -> anyhow::Result<()> {
+    let config = json!({"executor": {"max_concurrent_tasks": 1}});
+    let latency = Duration::from_millis(20);
+    let world =
+        World::new("queue").pods(2).nodes(4).latency(latency).config(config).start().await?;
+    let api = world.sign_in(0).await?;
+    let mut tasks = Vec::new();
+    for n in 0..24 {
+        let mut body = label_task(&world.nodes(0..4), "example.com/a", &n.to_string());
+        body["options"] = json!({"concurrency": 1});
+        tasks.push(api.submit(&body).await?);
+        // The first ones end while the last ones come.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut begun = Vec::new();
+    for task in tasks {
+        let ended = finish(&world, &api, task).await?;
+        assert_eq!(ended.outcome(), "completed");
+        let at: jiff::Timestamp = ended.task["started_at"].as_str().expect("a time").parse()?;
+        begun.push(at);
+    }
+    // Two pods claim beside each other; neither overtakes by more than the one task that it takes.
+    for pair in begun.windows(3) {
+        assert!(pair[0] <= pair[2], "{begun:?}");
+    }
+    for pod in &world.pods {
+        let worked = pod.api.log().lines().iter().any(|line| line.contains("task ends here"));
+        assert!(worked, "{} did nothing", pod.name());
+    }
+    world.stop().await
+}

@@ -21,7 +21,7 @@ use crate::support::SOON;
 /// More than a page of a snapshot.
 const NODES: u32 = 1_500;
 /// Clients stay short enough to be copied.
-const LINES: usize = 40;
+const LINES: usize = 30;
 
 /// The first block of code of a language.
 fn code(language: &str) -> anyhow::Result<String> {
@@ -118,10 +118,10 @@ async fn follows(name: &str, mut client: Command) -> anyhow::Result<()> {
     stage.stop().await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_browser_client_of_the_document_follows_a_task_to_its_end() -> anyhow::Result<()> {
+/// The browser's client under node; `None` where there is none.
+async fn in_node() -> anyhow::Result<Option<Command>> {
     if !is_there("node").await {
-        return Ok(());
+        return Ok(None);
     }
     // A browser sends its cookie by itself, and has no process to end.
     let harness = r#"
@@ -146,22 +146,23 @@ follow(`ws://${RELAY_HOST}:${RELAY_PORT}/api/v1/progress/ws`, TASK, (task, items
     std::fs::write(&file, format!("{}{harness}", code("javascript")?))?;
     let mut node = Command::new("node");
     node.arg("--experimental-websocket").arg("--no-warnings").arg(&file);
-    follows("javascript", node).await
+    Ok(Some(node))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_python_client_of_the_document_follows_a_task_to_its_end() -> anyhow::Result<()> {
+/// The client in Python; `None` where there is none.
+async fn in_python() -> anyhow::Result<Option<Command>> {
     if !is_there("python3").await {
-        return Ok(());
+        return Ok(None);
     }
     let harness = r#"
 seen = {"connections": 0, "snapshots": 0}
-plain = messages
-def messages(*arguments):
-    for m in plain(*arguments):
-        seen["connections"] += m["type"] == "hello"
-        seen["snapshots"] += m["type"] == "snapshot" and m["last"]
-        yield m
+plain = json.loads
+def counting(data):
+    m = plain(data)
+    seen["connections"] += m["type"] == "hello"
+    seen["snapshots"] += m["type"] == "snapshot" and m["last"]
+    return m
+json.loads = counting
 def show(task, items, done):
     if done:
         print(json.dumps({"task": task, "items": items, **seen}))
@@ -172,7 +173,50 @@ follow(env["RELAY_HOST"], int(env["RELAY_PORT"]), env["TOKEN"], env["TASK"], sho
     std::fs::write(&file, format!("{}{harness}", code("python")?))?;
     let mut python = Command::new("python3");
     python.arg(&file);
-    follows("python", python).await
+    Ok(Some(python))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_browser_client_of_the_document_follows_a_task_to_its_end() -> anyhow::Result<()> {
+    match in_node().await? {
+        Some(node) => follows("javascript", node).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_client_of_the_document_follows_a_task_to_its_end() -> anyhow::Result<()> {
+    match in_python().await? {
+        Some(python) => follows("python", python).await,
+        None => Ok(()),
+    }
+}
+
+/// Whoever asks in vain, or is nobody, does not ask again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clients_of_the_document_know_when_to_give_up() -> anyhow::Result<()> {
+    let stage = Stage::live("in_vain", 1, &Value::Null).await?;
+    let address = stage.relay(0).address();
+    let (host, port) = address.rsplit_once(':').context("a port")?;
+    // A browser's page is not told why an upgrade was refused.
+    let tries = [
+        (in_node().await?, stage.token(), "unknown_task"),
+        (in_python().await?, stage.token(), "no such task"),
+        (in_python().await?, "nobody's", "401"),
+    ];
+    for (client, token, why) in tries {
+        let Some(mut client) = client else { continue };
+        client
+            .env("RELAY_HOST", host)
+            .env("RELAY_PORT", port)
+            .env("TOKEN", token)
+            .env("TASK", uuid::Uuid::new_v4().to_string())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(SOON, client.output()).await.context("no end")??;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(errors.contains(why), "{why}: {errors}");
+    }
+    stage.stop().await
 }
 
 /// What the original's page shows of a task and its nodes.

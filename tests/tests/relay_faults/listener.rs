@@ -70,6 +70,28 @@ async fn alone_a_black_holed_listener_is_found_within_ten_seconds() -> anyhow::R
     stage.stop().await
 }
 
+/// The same on every connection at once: not even heartbeats can be sent. Nobody is told that all is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alone_a_relay_that_is_cut_off_altogether_says_so_within_ten_seconds() -> anyhow::Result<()>
+{
+    let stage = Stage::live("cut_off", 1, &Value::Null).await?;
+    let mut task = stage.task(5).await?;
+    let mut watcher = subscribed(stage.watcher(0), &task).await?;
+    stage.proxies[0].set(Select::All, Fault::BlackHole);
+    let begun = Instant::now();
+    until_mode(&mut watcher, "polling").await?;
+    let found = begun.elapsed();
+    assert!(found <= Duration::from_secs(10), "found only after {found:?}");
+    let mut db = stage.writer().await?;
+    stage.proxies[0].heal().await;
+    let following = follow(watcher, &task);
+    task.finish(&mut db, Tell::Whole).await?;
+    let seen = following.await??;
+    stage.until_state(0, "live", "live").await?;
+    stage.check_final(&seen.watcher, &task).await?;
+    stage.stop().await
+}
+
 /// Nothing has to go to the server on that connection, so nothing is amiss while it cannot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_cannot_be_heard_goes_on_hearing() -> anyhow::Result<()> {

@@ -9,8 +9,8 @@ use knm_shared::notification::{ItemChange, Notification};
 use knm_shared::status::{Counts, ItemStatus, TaskStatus};
 use uuid::Uuid;
 
-use crate::hub::{Found, Frame};
-use crate::protocol::{Head, ItemRow, Progress};
+use crate::hub::{Answer, Found, Frame};
+use crate::protocol::{Head, ItemRow, PAGE_ITEMS, Progress};
 
 pub(super) const ITEMS: usize = 6;
 
@@ -113,28 +113,19 @@ pub(super) struct View {
     pub(super) items: BTreeMap<u32, (ItemStatus, Option<String>)>,
     pub(super) progress: Option<Progress>,
     pub(super) ends: usize,
-    /// The client has resumed and may be told of the end again.
-    pub(super) resumed: bool,
+    /// The page of a snapshot that comes next, and the number that all of its pages share.
+    pub(super) paging: Option<(usize, Seq)>,
+    /// Its cursor is made up: until it gets a snapshot it has no items.
+    pub(super) made_up: bool,
 }
 
 impl View {
     /// Applies a frame, and fails on a broken promise.
     pub(super) fn apply(&mut self, frame: &Frame) {
         match frame {
-            Frame::Page { answer, page } => {
-                assert_eq!((*page, answer.pages()), (0, 1), "small snapshots have one page");
-                let Found { head, items } = answer.found();
-                assert_eq!(items.len(), ITEMS, "a snapshot has every item");
-                self.items = items
-                    .iter()
-                    .map(|i| (i.ordinal, (i.status, i.message.as_deref().map(str::to_owned))))
-                    .collect();
-                self.progress = Some(head.progress.clone());
-                let epoch = answer.epoch().clone();
-                self.cursor = Some(Cursor { epoch, seq: head.seq });
-                self.ends = 0;
-            }
+            Frame::Page { answer, page } => self.page(answer, *page),
             Frame::Step { step, .. } => {
+                assert_eq!(self.paging, None, "steps wait for the last page");
                 let cursor = self.cursor.as_mut().expect("a snapshot or a cursor comes first");
                 assert_eq!(cursor.epoch, step.epoch);
                 assert_eq!(cursor.seq, step.prev, "a step starts where the client is");
@@ -153,15 +144,43 @@ impl View {
         }
     }
 
+    fn page(&mut self, answer: &Answer, page: usize) {
+        let Found { head, items } = answer.found();
+        assert_eq!(items.len(), ITEMS, "a snapshot has every item");
+        assert_eq!(answer.pages(), ITEMS.div_ceil(PAGE_ITEMS));
+        let epoch = answer.epoch();
+        if page == 0 {
+            let behind = |c: &Cursor| c.epoch == *epoch && c.seq > head.seq;
+            let behind = self.cursor.as_ref().is_some_and(behind);
+            assert!(self.made_up || !behind, "it has had more than that");
+            *self = Self::default();
+        } else {
+            assert_eq!(self.paging, Some((page, head.seq)), "one page after the other");
+        }
+        for item in items.chunks(PAGE_ITEMS).nth(page).expect("a page") {
+            let message = item.message.as_deref().map(str::to_owned);
+            self.items.insert(item.ordinal, (item.status, message));
+        }
+        self.paging = Some((page + 1, head.seq)).filter(|(next, _)| *next < answer.pages());
+        if self.paging.is_none() {
+            self.progress = Some(head.progress.clone());
+            self.cursor = Some(Cursor { epoch: epoch.clone(), seq: head.seq });
+        }
+    }
+
     /// Whether the client has the rows, and the end if they ended.
     pub(super) fn assert_is(&self, row: &Row) {
+        assert_eq!(self.paging, None, "every page has come");
         let cursor = self.cursor.as_ref().expect("something has arrived");
         assert_eq!(cursor.seq, Seq(row.seq), "the client is where the row is");
+        assert_eq!(self.ends, usize::from(row.status.is_terminal()), "the end once");
+        if self.made_up {
+            return;
+        }
         let rows: BTreeMap<u32, _> =
             (0..).zip(row.items.iter().map(|(s, _, m)| (*s, m.clone()))).collect();
         assert_eq!(self.items, rows);
         let progress = self.progress.as_ref().expect("with the items");
         assert_eq!((progress.status, progress.counts), (row.status, row.counts()));
-        assert_eq!(self.ends, usize::from(row.status.is_terminal()), "the end once");
     }
 }

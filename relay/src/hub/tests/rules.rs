@@ -1,20 +1,24 @@
 //! Single rules of the hub, each where it can be read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use knm_shared::access::{Access, Reach};
 use knm_shared::epoch::Cursor;
-use knm_shared::ids::Seq;
+use knm_shared::ids::{Seq, TaskId};
 use knm_shared::notification::{Notification, Revocation};
 use knm_shared::session::Role;
-use knm_shared::status::ItemStatus;
+use knm_shared::status::{Counts, ItemStatus};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::model::{Row, View, database, user};
+use super::model::{ITEMS, Row, View, database, user};
 use super::world::{MAX_OF_USER, connect, hub};
-use crate::hub::{ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Owner, Refused};
-use crate::protocol::{CloseReason, ErrorCode, ItemRow};
+use crate::hub::ring::{MAX_MERGED, MAX_STEPS};
+use crate::hub::session::{Position, Subscription};
+use crate::hub::step::{Changes, MAX_STEP_ITEMS};
+use crate::hub::{Behind, ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Owner, Refused};
+use crate::protocol::{CloseReason, ErrorCode, PAGE_ITEMS};
 
 /// A client that may read these clusters and no others.
 fn connect_bound(hub: &mut Hub, clusters: &[&str]) -> ConnId {
@@ -46,7 +50,7 @@ fn a_task_on_a_cluster_that_one_may_not_read_is_not_told() {
         hub.subscribe(id, row.id, None).expect("room");
     }
     read_all(&mut hub, &row);
-    assert!(matches!(frames(&mut hub, inside).as_slice(), [Frame::Page { .. }]));
+    assert!(is_snapshot(&frames(&mut hub, inside)));
     assert_eq!(refusals(&mut hub, outside), [ErrorCode::Forbidden]);
 
     // Now the task is known: whoever comes later is refused without a read.
@@ -67,6 +71,13 @@ fn a_client_whose_rights_have_changed_is_closed() {
     hub.close_where(CloseReason::Revoked, |_, access| *access != now);
     assert!(matches!(hub.next(bound), Next::Close(CloseReason::Revoked)));
     assert!(!matches!(hub.next(free), Next::Close(_)));
+}
+
+/// Whether these are the pages of one snapshot and nothing else.
+fn is_snapshot(frames: &[Frame]) -> bool {
+    let page =
+        |(n, frame): (usize, &Frame)| matches!(frame, Frame::Page { page, .. } if *page == n);
+    frames.len() == ITEMS.div_ceil(PAGE_ITEMS) && frames.iter().enumerate().all(page)
 }
 
 /// Carries out every read that the hub wants; how many.
@@ -119,7 +130,7 @@ fn a_crowd_that_comes_at_once_is_served_by_one_read() {
     }
     assert_eq!(read_all(&mut hub, &row), 1);
     for id in crowd {
-        assert!(matches!(frames(&mut hub, id)[..], [Frame::Page { .. }]));
+        assert!(is_snapshot(&frames(&mut hub, id)));
     }
 }
 
@@ -127,7 +138,7 @@ fn a_crowd_that_comes_at_once_is_served_by_one_read() {
 fn a_slow_client_gets_one_large_step_and_costs_no_read() {
     let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
     let id = follow(&mut hub, &row, &mut view);
-    for n in 0..100 {
+    for n in 0..MAX_STEPS {
         hub.notify(&row.step(&[(n, ItemStatus::Running)], false));
     }
     let steps = frames(&mut hub, id);
@@ -142,7 +153,7 @@ fn what_the_ring_has_lost_is_read_from_where_the_client_is() {
     let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
     let id = follow(&mut hub, &row, &mut view);
     for n in 0..1_000 {
-        hub.notify(&row.step(&[(n, ItemStatus::Running)], false));
+        hub.notify(&row.step(&[(n % 2, ItemStatus::Running)], false));
     }
     assert!(frames(&mut hub, id).is_empty());
     let job = hub.take_read().expect("a read");
@@ -209,7 +220,7 @@ fn a_row_gone_backwards_is_another_history() {
     hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
     frames(&mut hub, id).iter().for_each(|f| view.apply(f));
     let before = hub.epoch().cloned();
-    hub.hint(row.id);
+    hub.hint(row.id, None);
     read_all(&mut hub, &old);
     assert_ne!(hub.epoch().cloned(), before);
     let mut after = frames(&mut hub, id).into_iter();
@@ -240,7 +251,7 @@ fn a_cursor_ahead_waits_for_the_row_and_then_for_a_snapshot() {
     let lying = connect(&mut hub);
     hub.subscribe(lying, row.id, cursor(99)).expect("few");
     read_all(&mut hub, &row);
-    assert!(matches!(frames(&mut hub, lying)[..], [Frame::Page { .. }]));
+    assert!(is_snapshot(&frames(&mut hub, lying)));
 }
 
 #[test]
@@ -400,11 +411,7 @@ fn a_step_waits_for_the_last_page_of_a_snapshot() {
     let id = connect(&mut hub);
     hub.subscribe(id, row.id, None).expect("few");
     let job = hub.take_read().expect("a read");
-    let mut found = row.found(Seq(0));
-    let item = found.items[0].clone();
-    let many = (0..2_500).map(|ordinal| ItemRow { ordinal, ..item.clone() });
-    found.items = many.collect();
-    hub.read_done(job, database(1), Some(found));
+    hub.read_done(job, database(1), Some(row.found(Seq(0))));
     for page in 0..3 {
         hub.notify(&row.step(&[(page, ItemStatus::Running)], false));
         let Next::Frame(Frame::Page { answer, page: told }) = hub.next(id) else {
@@ -429,7 +436,7 @@ fn another_version_is_read_not_understood() {
     let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
     let id = follow(&mut hub, &row, &mut view);
     let note: Notification = row.step(&[(2, ItemStatus::Running)], false);
-    hub.hint(note.task);
+    hub.hint(note.task, None);
     assert_eq!(read_all(&mut hub, &row), 1);
     frames(&mut hub, id).iter().for_each(|f| view.apply(f));
     view.assert_is(&row);
@@ -453,4 +460,207 @@ fn a_user_has_so_many_connections_and_takes_nobody_elses() {
     hub.disconnect(first);
     come(&mut hub, 1).expect("the place of one that has left");
     assert_eq!(come(&mut hub, 1).expect_err("full"), CloseReason::TooManyOfUser);
+}
+
+#[test]
+fn catching_up_waits_for_what_was_missed_and_for_nothing_else() {
+    let mut hub = hub();
+    let (mut missed, mut other) = (Row::new(0), Row::new(1));
+    let mut view = View::default();
+    let id = follow(&mut hub, &missed, &mut view);
+    follow(&mut hub, &other, &mut View::default());
+    let asked = Seq(missed.seq);
+    missed.step(&[(0, ItemStatus::Running)], false);
+    // Another task's reads come and go, or fail, the whole time.
+    hub.notify(&Notification { items: None, ..other.step(&[], false) });
+    let failing = hub.take_read().expect("a read");
+    let behind = Behind { task: missed.id, asked, row: Some(Seq(missed.seq)) };
+    let awaited = hub.reread_behind(&[behind]);
+    let [read] = awaited[..] else { panic!("one: {awaited:?}") };
+    assert!(!hub.has_come(read));
+    let job = hub.take_read().expect("a read");
+    assert!(!hub.has_come(read), "it has begun");
+    hub.read_done(job, database(1), Some(missed.found(job.from)));
+    assert!(hub.has_come(read));
+    assert!(hub.read_failed(failing).is_some() && !hub.is_settled());
+    frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+    view.assert_is(&missed);
+    assert!(hub.reread_behind(&[behind]).is_empty(), "it has been read meanwhile");
+    hub.hint(missed.id, None);
+    let [read] = hub.reread_behind(&[Behind { row: None, ..behind }])[..] else { panic!("one") };
+    hub.unsubscribe(id, missed.id);
+    assert!(hub.has_come(read), "nobody follows it any more");
+}
+
+#[test]
+fn what_is_read_for_the_first_time_while_listen_comes_back_is_read_again() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = connect(&mut hub);
+    hub.subscribe(id, row.id, None).expect("few");
+    let job = hub.take_read().expect("a read");
+    let before = row.found(job.from);
+    // Nobody listens: this is told to nobody. Then LISTEN is back, and the answer comes late.
+    row.step(&[(0, ItemStatus::Running)], false);
+    let awaited = hub.reread_unknown();
+    assert!(hub.positions().is_empty(), "there is nothing to compare");
+    hub.read_done(job, database(1), Some(before));
+    assert!(awaited.iter().all(|read| !hub.has_come(*read)) && awaited.len() == 1);
+    assert_eq!(read_all(&mut hub, &row), 1);
+    assert!(hub.has_come(awaited[0]));
+    frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+    view.assert_is(&row);
+}
+
+/// The second half of the list's rules: what is not in it yet.
+#[test]
+fn a_new_task_comes_into_the_list_however_it_is_told() {
+    let mut hub = hub();
+    let id = connect(&mut hub);
+    hub.watch_tasks(id);
+    let jobs = hub.take_lists();
+    // Told of while the first read is on its way, which has looked before.
+    let (mut early, late) = (Row::new(0), Row::new(1));
+    hub.notify(&Notification { items: None, ..early.step(&[], false) });
+    hub.list_done(&jobs[0], database(1), Vec::new());
+    assert_eq!(hub.take_lists()[0].query, ListQuery::Some(vec![early.id]));
+
+    let whole = |hub: &mut Hub| {
+        hub.reload_lists();
+        let jobs = hub.take_lists();
+        jobs.iter().for_each(|job| hub.list_done(job, database(1), Vec::new()));
+    };
+    hub.unwatch_tasks(id);
+    hub.watch_tasks(id);
+    whole(&mut hub);
+    // Told of by somebody who is not known to be one of us.
+    hub.hint(late.id, Some(user()));
+    let jobs = hub.take_lists();
+    assert_eq!(jobs[0].query, ListQuery::Some(vec![late.id]));
+    hub.list_done(&jobs[0], database(1), Vec::new());
+    // Whoever makes tasks up has them read whole, once.
+    whole(&mut hub);
+    for n in 0..5_000 {
+        hub.hint(Row::new(n).id, Some(user()));
+    }
+    let jobs = hub.take_lists();
+    assert!(matches!(&jobs[..], [job] if job.query == ListQuery::Whole));
+}
+
+#[test]
+fn whoever_follows_and_leaves_again_and_again_leaves_nothing_behind() {
+    let mut hub = hub();
+    let (known, id) = (Row::new(0), connect(&mut hub));
+    // Somebody else keeps it known, so that each cursor has a frame at once; the client takes none.
+    let _other = follow(&mut hub, &known, &mut View::default());
+    let cursor = Cursor { epoch: hub.epoch().expect("known").clone(), seq: Seq(1) };
+    for n in 1..10_000 {
+        hub.subscribe(id, known.id, Some(cursor.clone())).expect("room");
+        hub.subscribe(id, Row::new(n).id, None).expect("room");
+        hub.unsubscribe(id, known.id);
+        hub.unsubscribe(id, Row::new(n).id);
+    }
+    assert_eq!((hub.sessions[&id].ready.len(), hub.wanted.len(), hub.tasks.len()), (0, 0, 1));
+}
+
+/// The pages of a task, as a client that takes its time would get them.
+fn page(hub: &mut Hub, id: ConnId) -> Option<(TaskId, usize)> {
+    match hub.next(id) {
+        Next::Frame(Frame::Page { answer, page }) => Some((answer.found().head.id, page)),
+        Next::Idle => None,
+        other => panic!("no page: {other:?}"),
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_has_one_large_answer_held_for_it() {
+    let mut hub = hub();
+    let (rows, id): (Vec<Row>, _) = ((0..20).map(Row::new).collect(), connect(&mut hub));
+    for row in &rows {
+        hub.subscribe(id, row.id, None).expect("room");
+    }
+    let held = |hub: &Hub| {
+        let held = |sub: &&Subscription| matches!(sub.position, Position::Paging { .. });
+        hub.sessions[&id].subs.values().filter(held).count()
+    };
+    let read = |hub: &mut Hub| {
+        let mut reads = 0;
+        while let Some(job) = hub.take_read() {
+            let row = rows.iter().find(|r| r.id == job.task).expect("one of ours");
+            hub.read_done(job, database(1), Some(row.found(job.from)));
+            reads += 1;
+        }
+        reads
+    };
+    assert_eq!(read(&mut hub), 20);
+    assert_eq!(held(&hub), 1);
+    assert_eq!(read(&mut hub), 0, "nothing more before it has taken that");
+    let mut seen = HashSet::new();
+    let mut reads = 0;
+    while seen.len() < 20 {
+        let (task, first) = page(&mut hub, id).expect("a page");
+        assert_eq!(first, 0);
+        assert!(seen.insert(task) && held(&hub) == 1);
+        while page(&mut hub, id).is_some() {}
+        if seen.len() == 3 {
+            // The one that is asked for now will not come: that is no matter of the others.
+            let job = hub.take_read().expect("a read");
+            seen.insert(job.task);
+            hub.read_failed(job).expect("under way");
+            assert!(page(&mut hub, id).is_none(), "the next is asked for");
+        }
+        if seen.len() == 10 {
+            let job = hub.take_read().expect("a read");
+            seen.insert(job.task);
+            hub.unsubscribe(id, job.task);
+            assert!(page(&mut hub, id).is_none(), "the next is asked for");
+        }
+        reads += read(&mut hub);
+    }
+    assert!(reads < 20, "{reads} reads for 20 tasks");
+}
+
+#[test]
+fn merged_steps_are_kept_for_few() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let mut views: Vec<View> = (0..MAX_STEPS).map(|_| View::default()).collect();
+    let mut ids = Vec::new();
+    // One client is left behind at each number.
+    for view in &mut views {
+        ids.push(follow(&mut hub, &row, view));
+        hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
+    }
+    for (id, view) in ids.into_iter().zip(&mut views) {
+        frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+        view.assert_is(&row);
+        let known = hub.tasks[&row.id].known.as_ref().expect("read");
+        assert!(known.ring.merged.len() <= MAX_MERGED);
+    }
+}
+
+#[test]
+fn who_lacks_most_of_a_task_gets_it_in_pages_and_by_one_more_read_at_most() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let id = follow(&mut hub, &row, &mut view);
+    // Few items are no matter of pages, though they are too many for the ring.
+    let many: Vec<_> = (0..MAX_STEP_ITEMS + 1).map(|n| (n, ItemStatus::Running)).collect();
+    let step = Notification { items: None, ..row.step(&many, false) };
+    let counts = Counts { total: 100, ..row.counts() };
+    hub.notify(&step);
+    let job = hub.take_read().expect("a read");
+    let mut found = row.found(job.from);
+    found.head.progress.counts = counts;
+    hub.read_done(job, database(1), Some(found));
+    let told = frames(&mut hub, id);
+    let [Frame::Step { step, .. }] = &told[..] else { panic!("one step: {told:?}") };
+    assert!(matches!(step.changes, Changes::Rows(_)), "its items are there once");
+    view.apply(&told[0]);
+    assert_eq!(read_all(&mut hub, &row), 0);
+
+    // Half of a task and more is.
+    hub.notify(&Notification { items: None, ..row.step(&many, false) });
+    assert_eq!(read_all(&mut hub, &row), 2, "once for the change, once for all of it");
+    let told = frames(&mut hub, id);
+    assert!(is_snapshot(&told), "{told:?}");
+    told.iter().for_each(|f| view.apply(f));
+    view.assert_is(&row);
 }

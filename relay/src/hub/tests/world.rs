@@ -21,7 +21,7 @@ use crate::protocol::{Mode, ModeKind};
 /// More than any test connects but the one about it.
 pub(super) const MAX_OF_USER: usize = 2_000;
 
-pub(super) fn hub() -> Hub {
+pub(in crate::hub) fn hub() -> Hub {
     let mode = Mode {
         kind: ModeKind::Live,
         since: jiff::Timestamp::UNIX_EPOCH,
@@ -173,7 +173,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let rows: Vec<Row> = (0..2).map(Row::new).collect();
+        let rows: Vec<Row> = (0..4).map(Row::new).collect();
         Self {
             hub: hub(),
             timeline: 1,
@@ -265,14 +265,9 @@ impl World {
                 let seq = Seq(self.rows[task].seq + 1 + ahead);
                 // Such a client has nothing that we gave it: it may only be given a snapshot, or, if
                 // the row gets there first, what follows its claim.
-                let view = View { cursor: Some(Cursor { epoch, seq }), ..View::default() };
-                if self.clients[client].subscribed.contains(&task) {
-                    return;
-                }
-                let cursor = view.cursor.clone();
-                let id = self.clients[client].id;
-                self.hub.subscribe(id, self.rows[task].id, cursor).expect("few");
-                self.hub.unsubscribe(id, self.rows[task].id);
+                let cursor = Some(Cursor { epoch, seq });
+                let view = View { cursor, made_up: true, ..View::default() };
+                self.begin(client, task, view);
             }
             Event::Unsubscribe { client, task } if !self.clients.is_empty() => {
                 let (client, task) = (client % clients, task % tasks);
@@ -333,12 +328,16 @@ impl World {
 
     fn subscribe(&mut self, client: usize, task: usize, resume: bool) {
         let saved = self.resumable.get(&task).cloned().filter(|_| resume);
-        let cursor = saved.as_ref().and_then(|v| v.cursor.clone());
-        let client = &mut self.clients[client];
         let mut view = saved.unwrap_or_default();
         // A client that resumes at the end is told of it again: it may not have heard.
         view.ends = 0;
-        view.resumed = true;
+        view.paging = None;
+        self.begin(client, task, view);
+    }
+
+    fn begin(&mut self, client: usize, task: usize, view: View) {
+        let client = &mut self.clients[client];
+        let cursor = view.cursor.clone();
         client.views.insert(task, view);
         client.subscribed.insert(task);
         self.hub.subscribe(client.id, self.rows[task].id, cursor).expect("few");
