@@ -71,7 +71,7 @@ export default {
     missing: 'This system lacks rights in the cluster: {rights}', notPermitted: 'You need the role {role} for this.',
     confirm: 'Type {word} to confirm', confirmWhat: 'This will {what}.', confirmDrain: 'drain {nodes} node: {pods} | drain {nodes} nodes: {pods}', confirmTaint: 'change the taints of {nodes} node: {pods} | change the taints of {nodes} nodes: {pods}', confirmForce: 'act on {nodes} node in cluster {cluster} | act on {nodes} nodes in cluster {cluster}',
     or: 'or', command: 'Same on the command line', commandHint: 'kubectl does it node by node, without preview, limits, history and undo.',
-    showing: 'first {n} shown',
+    showing: 'first {n} shown', gone: 'No longer in the cluster, and left out: {names}',
   },
   task: {
     status: { queued: 'queued', running: 'running', paused: 'paused', completed: 'completed', failed: 'failed', cancelled: 'cancelled' },

@@ -70,7 +70,7 @@ const zh: Messages = {
     missing: '系统在集群中缺少权限：{rights}', notPermitted: '此操作需要角色：{role}。',
     confirm: '输入 {word} 以确认', confirmWhat: '此操作将{what}。', confirmDrain: '驱逐 {nodes} 个节点：{pods}', confirmTaint: '修改 {nodes} 个节点的污点：{pods}', confirmForce: '作用于集群 {cluster} 的 {nodes} 个节点',
     or: '或', command: '等效命令', commandHint: 'kubectl 会逐个节点执行，没有预览、限制、历史和撤销。',
-    showing: '显示前 {n} 个',
+    showing: '显示前 {n} 个', gone: '已不在集群中，不再包含：{names}',
   },
   task: {
     status: { queued: '排队中', running: '执行中', paused: '已暂停', completed: '已完成', failed: '有失败', cancelled: '已取消' },

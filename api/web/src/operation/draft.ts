@@ -191,6 +191,12 @@ export function evictions(preview: Preview): Evictions {
   return { pods, nodes, known }
 }
 
+/** Which of these nodes the API does not know any more, if that is all that is wrong and some are left. */
+export function vanished(names: readonly string[], faults: readonly { field: string }[]): string[] {
+  const found = faults.map(({ field }) => names[Number(/^nodes\.names\[(\d+)\]$/.exec(field)?.[1] ?? -1)])
+  return found.every((name) => name !== undefined) && found.length < names.length ? (found as string[]) : []
+}
+
 /** The field of the form that the API means: of labels it names the key, the form has rows. */
 export function placeOf(draft: Draft, field: string): string {
   const key = /^params\.set\.(.+)$/.exec(field)

@@ -10,7 +10,7 @@ import { useNodes } from '@/nodes/store'
 import { useProgress } from '@/progress/store'
 import { headOf } from '@/progress/reader'
 import { useSession } from '@/session'
-import { complete, newDraft, placeOf, slips, submission, type Action, type Draft } from './draft'
+import { complete, newDraft, placeOf, slips, submission, vanished, type Action, type Draft } from './draft'
 import { draftOf } from './fromTask'
 
 /** Long enough for a word to be finished. */
@@ -31,6 +31,8 @@ export const useOperation = defineStore('operation', () => {
   const problem = shallowRef<ApiError | null>(null)
   const checking = ref(false)
   const submitting = ref(false)
+  /** Nodes that are no longer in the cluster, and therefore not in the draft either. */
+  const gone = ref<string[]>([])
   let timer: ReturnType<typeof setTimeout> | undefined
   let asked: AbortController | null = null
   let key = ''
@@ -59,6 +61,7 @@ export const useOperation = defineStore('operation', () => {
       void router.push({ path: route.path, query: { ...route.query, task: undefined, node: undefined } })
     }
     again = null
+    gone.value = []
     step.value = 'what'
     draft.value = reactive(newDraft(action, cluster, names))
   }
@@ -68,6 +71,7 @@ export const useOperation = defineStore('operation', () => {
     const same = draftOf(task, names)
     if (!same) return
     step.value = 'preview'
+    gone.value = []
     again = all ? { id: task.id, asked: JSON.stringify(submission(same)) } : null
     draft.value = reactive(same)
   }
@@ -108,7 +112,15 @@ export const useOperation = defineStore('operation', () => {
     } catch (error) {
       if (mine.signal.aborted) return
       preview.value = null
-      problem.value = asApiError(error)
+      const refused = asApiError(error)
+      const without = vanished(draft.value.names, refused.faults)
+      if (without.length) {
+        // The rest can still be done; the change has it asked about again.
+        gone.value = [...gone.value, ...without]
+        draft.value.names = draft.value.names.filter((name) => !without.includes(name))
+        return
+      }
+      problem.value = refused
     }
     if (asked === mine) checking.value = false
   }
@@ -128,6 +140,7 @@ export const useOperation = defineStore('operation', () => {
     } catch (error) {
       if (draft.value !== mine) return
       problem.value = asApiError(error)
+      if (vanished(mine.names, problem.value.faults).length) return void look()
       if (problem.value.faults.length) step.value = 'what'
     } finally {
       submitting.value = false
@@ -164,5 +177,5 @@ export const useOperation = defineStore('operation', () => {
     if (taskId.value !== null) void router.push({ path: route.path, query: { ...route.query, task: undefined } })
   }
 
-  return { draft, step, preview, previewedAt, problem, faults, checking, submitting, taskId, open, begin, repeat, look, submit, follow, close }
+  return { draft, step, preview, previewedAt, problem, faults, checking, submitting, gone, taskId, open, begin, repeat, look, submit, follow, close }
 })

@@ -97,7 +97,7 @@ export class Window {
   }
 
   async status(word) {
-    await this.page.locator(`[data-task] [data-status="${word}"]`).first().waitFor()
+    await this.page.locator(`[data-task] .status[data-status="${word}"]`).first().waitFor()
   }
 
   /** How the task ended, whichever way. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { changesOf } from '@/operation/changes'
 import type { Preview } from '@/api/types'
-import { complete, danger, evictions, newDraft, placeOf, slips, submission } from '@/operation/draft'
+import { complete, danger, evictions, newDraft, placeOf, slips, submission, vanished } from '@/operation/draft'
 import { kubectl, quote } from '@/operation/kubectl'
 
 describe('an operation before it is one', () => {
@@ -56,6 +56,14 @@ describe('an operation before it is one', () => {
     taint.taints = [{ key: 'k', value: '', effect: 'NoExecute' }]
     expect(danger(taint)).toBe('evict')
     expect(danger(newDraft('cordon', 'c', ['a']))).toBeNull()
+  })
+
+  it('goes on without nodes that are gone, as long as nothing else is wrong and some are left', () => {
+    const at = (...fields: string[]) => fields.map((field) => ({ field }))
+    expect(vanished(['a', 'b', 'c'], at('nodes.names[0]', 'nodes.names[2]'))).toEqual(['a', 'c'])
+    expect(vanished(['a', 'b'], at('nodes.names[0]', 'params.set.x'))).toEqual([])
+    expect(vanished(['a'], at('nodes.names[0]'))).toEqual([])
+    expect(vanished(['a'], [])).toEqual([])
   })
 
   it('counts the pods that go, and knows when it does not know', () => {
