@@ -40,7 +40,7 @@ async fn begins_anew(
     cursor: &str,
 ) -> anyhow::Result<()> {
     let relay = &world.pods[1].relay;
-    let mut browser = Connection::open(relay.address(), Some(token)).await?;
+    let mut browser = Connection::open(&relay.address(), Some(token)).await?;
     let subscribe = ClientFrame::Subscribe { task_id, cursor: Some(cursor.to_owned()) };
     browser.send(&subscribe).await?;
     let (mut epoch, mut snapshot) = (None, None);
