@@ -15,7 +15,9 @@ use knm_shared::config::{Config, Loaded, env};
 use knm_shared::http::Limits;
 use knm_shared::pg::{App, Pool, PoolGauges, register_connect_failures};
 use knm_shared::phrases;
+use knm_shared::telemetry::Recent;
 use prometheus::Registry;
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -46,11 +48,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Parts that run as long as the process: one that ends is a fault.
 type Permanent = JoinSet<Infallible>;
 
-/// Runs until SIGTERM or SIGINT. Logging has been started.
+/// Runs until SIGTERM or SIGINT. Logging has been started, and keeps its `recent` lines for `/state`.
 ///
 /// # Errors
 /// What kept it from starting, or the part that broke.
-pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+pub async fn serve(loaded: Loaded, recent: Recent) -> anyhow::Result<()> {
     let config = &loaded.config;
     info!(version = crate::VERSION, config = %loaded.source, "starting knm-api");
     for warning in &loaded.warnings {
@@ -84,6 +86,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let audit = AuditLog::register(pool.clone(), &registry)?;
     let admin_port = Admin::new(registry, readiness.clone())
         .before_scrape(move || scraped.refresh())
+        .with_state(move || json!({"version": crate::VERSION, "recent": recent.lines()}))
         .bind(config.api.admin_listen)
         .await?;
     info!(address = %admin_port.local_addr(), "admin port open");

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use knm_shared::check::{self, Component};
-use knm_shared::config::{self, Loaded};
+use knm_shared::config::{self, Loaded, env};
 use knm_shared::pg::{App, Connector, Reporter, Target};
+use knm_shared::phrases;
 use knm_shared::session::Role;
-use knm_shared::{phrases, telemetry};
+use knm_shared::telemetry::{self, Recent};
 
 use crate::auth::{Passwords, check_password, check_username};
 use crate::db::migrate::{MigrateError, Migration};
@@ -129,8 +130,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Openapi => print!("{}", openapi::document()),
         Command::Serve => {
             let loaded = config::load(config)?;
-            let export = telemetry::start(&loaded.config, "knm-api", crate::VERSION)?;
-            let served = app::serve(loaded).await;
+            let recent = Recent::hiding(support::secrets(&loaded.config, &env::process));
+            let (config, version) = (&loaded.config, crate::VERSION);
+            let export = telemetry::start_keeping(config, "knm-api", version, &recent)?;
+            let served = app::serve(loaded, recent).await;
             export.stop().await;
             if let Err(error) = served {
                 tracing::error!("knm-api ends: {}", causes::text(error.as_ref()));

@@ -66,12 +66,29 @@ fn redacted(config: &Config) -> String {
     format!("{config:#?}\n")
 }
 
+/// What no line that goes into a bundle may have in it, wherever it came from.
+#[must_use]
+pub fn secrets(config: &Config, env: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let keys = env(env::ENCRYPTION_KEY).unwrap_or_default();
+    let keys = keys.split(',').map(|key| key.trim().to_owned());
+    let webhooks = config.webhook.allowed.iter().chain([&config.webhook.url]).cloned();
+    [config.database.password.expose(), config.webhook.secret.expose()]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(env(env::ADMIN_PASSWORD))
+        .chain(keys)
+        .chain(webhooks)
+        .collect()
+}
+
 /// What both programs of this pod say on their admin ports.
 async fn programs(loaded: &Loaded) -> Files {
     let (api, relay) = (loaded.config.api.admin_listen, loaded.config.relay.admin_listen);
     let pages = [
         ("api/readyz.txt", api, "/readyz?verbose"),
         ("api/metrics.txt", api, "/metrics"),
+        // The last lines of its log that say something is wrong.
+        ("api/state.json", api, "/state"),
         ("relay/readyz.txt", relay, "/readyz?verbose"),
         ("relay/metrics.txt", relay, "/metrics"),
         // Its last log lines are in here, errors among them.
@@ -122,4 +139,35 @@ fn pack(files: Files, now: Timestamp, out: impl Write) -> std::io::Result<()> {
         archive.append_data(&mut header, format!("support-bundle/{name}"), content.as_slice())?;
     }
     archive.into_inner()?.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_secret_that_the_process_knows_is_hidden() {
+        let text = "database: {host: db, password: database-password}\n\
+                    webhook: {url: 'https://hooks.example.com/key', secret: webhook-secret,\n\
+                    \x20         allowed: ['https://chat.example.com/other']}\n";
+        let env = |name: &str| match name {
+            env::ADMIN_PASSWORD => Some("admin-password".to_owned()),
+            env::ENCRYPTION_KEY => Some("new-key, old-key".to_owned()),
+            _ => None,
+        };
+        let loaded = config::load_text(text, &env).expect("a configuration");
+        let mut found = secrets(&loaded.config, &env);
+        found.sort();
+        let mut expected = [
+            "database-password",
+            "webhook-secret",
+            "admin-password",
+            "new-key",
+            "old-key",
+            "https://chat.example.com/other",
+            "https://hooks.example.com/key",
+        ];
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    }
 }

@@ -12,10 +12,12 @@ use crate::config::{Config, Log, LogFormat};
 
 mod json;
 mod otlp;
+mod recent;
 mod request;
 mod text;
 
 pub use otlp::Export;
+pub use recent::Recent;
 pub use request::{current_request, in_request};
 
 /// Libraries that explain themselves at length below `warn`. A filter that names them wins.
@@ -76,9 +78,31 @@ pub fn start(
     service: &'static str,
     version: &'static str,
 ) -> Result<Export, TelemetryError> {
+    begin(config, service, version, lines(&config.log, std::io::stdout))
+}
+
+/// Like [`start`], and keeps the lines that say something is wrong.
+///
+/// # Errors
+/// See [`start`].
+pub fn start_keeping(
+    config: &Config,
+    service: &'static str,
+    version: &'static str,
+    recent: &Recent,
+) -> Result<Export, TelemetryError> {
+    begin(config, service, version, lines(&config.log, recent::Copying(recent.clone())))
+}
+
+fn begin(
+    config: &Config,
+    service: &'static str,
+    version: &'static str,
+    lines: Boxed,
+) -> Result<Export, TelemetryError> {
     let export = Export::new(&config.tracing, service, version)?;
-    let layers = export.layer().into_iter().chain([lines(&config.log, std::io::stdout)]);
-    install(assemble(&config.log, layers.collect())?)?;
+    let layers = export.layer().into_iter().chain([lines]).collect();
+    install(assemble(&config.log, layers)?)?;
     Ok(export)
 }
 

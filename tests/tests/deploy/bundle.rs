@@ -49,6 +49,22 @@ impl Unpacked {
     }
 }
 
+/// Something that the logs tell of as an error, and the way back.
+async fn lose_the_listener(world: &World) -> anyhow::Result<()> {
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE \
+               datname = current_database() AND application_name LIKE 'knm-relay-listener%'";
+    world.database.connect().await?.batch_execute(end).await?;
+    let pod = &world.pods[0];
+    pod.api.log().wait_for("ERROR: PostgreSQL listener problem: ", SOON).await?;
+    let live = async {
+        while pod.relay.admin("/state").await?.json::<Value>()?["listener"] != "live" {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(SOON, live).await.context("the listener does not come back")?
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_support_bundle_has_everything_but_secrets() -> anyhow::Result<()> {
     let world = World::new("bundle").nodes(3).start().await?;
@@ -61,6 +77,8 @@ async fn a_support_bundle_has_everything_but_secrets() -> anyhow::Result<()> {
     let mut watcher = world.watcher(0).await?;
     watcher.subscribe(task).await?;
     watcher.until_all_complete(SOON).await?;
+
+    lose_the_listener(&world).await?;
 
     let config = world.pods[0].api.log().path().with_file_name("config.yaml");
     let password = world.database.server().password();
@@ -76,6 +94,7 @@ async fn a_support_bundle_has_everything_but_secrets() -> anyhow::Result<()> {
             "api/metrics.txt",
             "knm_api_tasks_finished_total{dry_run=\"false\",status=\"failed\"} 1".into(),
         ),
+        ("api/state.json", "ERROR: PostgreSQL listener problem: ".into()),
         ("relay/readyz.txt", "[i]listener: live".into()),
         ("relay/metrics.txt", "knm_relay_listener_state{state=\"live\"} 1".into()),
         ("relay/state.json", "PostgreSQL listener connected successfully".into()),

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
+use knm_shared::ids::TaskId;
 use knm_shared::status::{ItemStatus, TaskStatus};
 use knm_tests::kube_sim::Fault;
 use knm_tests::pod::Pod;
-use knm_tests::postgres::Database;
+use knm_tests::postgres::{Cluster, ClusterOptions, Database};
 use knm_tests::scenario::World;
 use knm_tests::scratch;
+use knm_tests::ws::frame::{ClientFrame, ServerFrame};
+use knm_tests::ws::{Connection, Message};
+use tokio::time::timeout;
 
 use crate::guide::blocks;
 use crate::rolling_load::long_task;
@@ -28,6 +32,33 @@ fn postgres(program: &str, database: &Database, arguments: &[&str]) -> anyhow::R
     Ok(())
 }
 
+/// A browser with a cursor from before the restore is in a new epoch, and gets a snapshot of it.
+async fn begins_anew(
+    world: &World,
+    token: &str,
+    task_id: TaskId,
+    cursor: &str,
+) -> anyhow::Result<()> {
+    let relay = &world.pods[1].relay;
+    let mut browser = Connection::open(&relay.address(), Some(token)).await?;
+    let subscribe = ClientFrame::Subscribe { task_id, cursor: Some(cursor.to_owned()) };
+    browser.send(&subscribe).await?;
+    let (mut epoch, mut snapshot) = (None, None);
+    while snapshot.is_none() {
+        let next = timeout(SOON, browser.next()).await.context("no snapshot comes")??;
+        let Message::Frame(frame, text) = next else { anyhow::bail!("{next:?}") };
+        match *frame {
+            ServerFrame::Hello(hello) => epoch = Some(hello.epoch),
+            ServerFrame::Snapshot(page) => snapshot = Some(page.epoch),
+            ServerFrame::Progress(_) => anyhow::bail!("the cursor was believed: {text}"),
+            _ => {}
+        }
+    }
+    let old = cursor.split_once(':').context("EPOCH:SEQ")?.0;
+    ensure!(epoch == snapshot && epoch.as_deref() != Some(old), "{epoch:?}, {snapshot:?}, {old}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restore_nothing_resumes_unasked() -> anyhow::Result<()> {
     let latency = Duration::from_millis(50);
@@ -37,6 +68,10 @@ async fn after_a_restore_nothing_resumes_unasked() -> anyhow::Result<()> {
     // However long the backup takes, the task has not ended by then.
     world.sim.add_fault(Fault::patch_status(&nodes[NODES - 1], 503));
     let task = api.submit(&long_task(&nodes, 0)).await?;
+    let mut before = world.watcher(0).await?;
+    before.subscribe(task).await?;
+    before.until(SOON, |frame| matches!(frame, ServerFrame::Progress(_))).await?;
+    let cursor = before.checker().picture(task).context("a picture")?.cursor();
     world.until_lease(task, SOON, |row| row.done >= 10).await?;
     let dump = scratch::dir("restore")?.join("dump");
     let dump = dump.to_str().context("a path")?;
@@ -45,7 +80,9 @@ async fn after_a_restore_nothing_resumes_unasked() -> anyhow::Result<()> {
     finish(&world, &api, task).await?;
     world.pods[0].stop().await?;
 
-    let restored = world.database.server().database("restored").await?;
+    // A server of its own: another history, as after a recovery to a point in time.
+    let elsewhere = Cluster::start(ClusterOptions::default()).await?;
+    let restored = elsewhere.server().database("restored").await?;
     postgres("pg_restore", &restored, &["--no-owner", dump])?;
     let drill = blocks("README.md", "restore")?;
     let [pause] = &drill[..] else { anyhow::bail!("the drill's SQL") };
@@ -62,6 +99,7 @@ async fn after_a_restore_nothing_resumes_unasked() -> anyhow::Result<()> {
     assert_eq!(refused, StatusCode::UNAUTHORIZED);
     let api = world.sign_in(1).await?;
     run(&world, &api, &long_task(&nodes[..3], 1)).await?;
+    begins_anew(&world, api.token()?, task, &cursor).await?;
     let rows = world.rows(task).await?;
     assert_eq!(rows.status, TaskStatus::Paused);
     assert_eq!(world.lease(task).await?.owner, None);
