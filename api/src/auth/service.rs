@@ -20,6 +20,7 @@ use super::password::{Passwords, PasswordsBusy};
 use super::throttle::Throttle;
 use crate::db::sessions::{self, NewSession, NewToken};
 use crate::db::users;
+use crate::origin::Origin;
 
 /// A session's use is noted once in so long.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
@@ -77,6 +78,8 @@ pub enum AuthError {
 pub struct Visitor {
     /// The address, as far as anyone trusted knows.
     pub address: IpAddr,
+    /// Who counts as one with them.
+    pub origin: Origin,
     /// What the browser or program calls itself.
     pub user_agent: String,
 }
@@ -139,7 +142,7 @@ impl Auth {
         let address = visitor.address;
         // What is no name is nobody's; it is neither looked up nor kept.
         let username = check_username(username).map_or("", |()| username);
-        let attempt = throttle.attempt(username, address).map_err(AuthError::Throttled)?;
+        let attempt = throttle.attempt(username, visitor.origin).map_err(AuthError::Throttled)?;
         let result = self.try_login(username, password, visitor).await;
         match &result {
             Ok(_) => attempt.succeeded(),

@@ -173,7 +173,8 @@ mod tests {
             request = request.header("authorization", "Bearer x");
         }
         let parts = request.body(()).expect("a request").into_parts().0;
-        let client = Client { address: [192, 0, 2, 1].into(), https: false, host: None };
+        let client =
+            Client { address: [192, 0, 2, 1].into(), https: false, host: None, behind: None };
         Trail { word, ..Trail::new(&parts, &client, &RequestId::generate()) }
     }
 

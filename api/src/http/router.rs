@@ -304,25 +304,25 @@ async fn admit<S: Gate>(
     let Some((path, params)) = found else {
         // Outsiders do not learn which paths exist.
         if parts.uri.path().starts_with("/api/") {
-            identify(state, &parts.headers, trail).await?;
+            identify(state, &parts.headers, &client, trail).await?;
         }
         return Err(Problem::not_found(format!("there is nothing at {}", parts.uri.path())));
     };
     let Some(endpoint) = path.endpoint(&parts.method) else {
         if !path.is_public() {
-            identify(state, &parts.headers, trail).await?;
+            identify(state, &parts.headers, &client, trail).await?;
         }
         return Err(Problem::method_not_allowed(&path.allow()));
     };
     trail.word = endpoint.word;
     match &endpoint.handler {
         Handler::Public(handler) => {
-            let turn = state.in_flight().enter(Whose::Address(client.address))?;
+            let turn = state.in_flight().enter(Whose::Address(client.origin()))?;
             let request = Request { parts, body, client, params };
             Ok((handler(state.clone(), request), turn))
         }
         Handler::SignedIn(action, handler) => {
-            let identity = identify(state, &parts.headers, trail).await?;
+            let identity = identify(state, &parts.headers, &client, trail).await?;
             permit(&identity, *action, params.get("cluster"))?;
             let turn = state.in_flight().enter(Whose::User(identity.user))?;
             let request = Request { parts, body, client, params };
@@ -334,8 +334,11 @@ async fn admit<S: Gate>(
 async fn identify<S: Gate>(
     state: &S,
     headers: &HeaderMap,
+    client: &Client,
     trail: &mut Trail,
 ) -> Result<Identity, Problem> {
+    // Nobody keeps the database busy with tokens that are none.
+    let _turn = state.in_flight().enter(Whose::Newcomer(client.origin()))?;
     let identity = state.authenticate(headers).await?.ok_or_else(Problem::unauthenticated)?;
     tracing::Span::current().record("user", identity.username.as_str());
     trail.identity = Some(identity.clone());
@@ -435,6 +438,7 @@ mod tests {
                 Some(b"viewer") => Role::Viewer,
                 Some(b"admin") => Role::Admin,
                 Some(b"away") => return Err(Problem::unavailable("away")),
+                Some(b"slow") => std::future::pending().await,
                 _ => return Ok(None),
             };
             let (session, user) = (Uuid::nil(), UserId(Uuid::nil()));
@@ -522,6 +526,24 @@ mod tests {
             let (parts, _) = call(method.clone(), path, who).await;
             assert_eq!(parts.status, status, "{method} {path} {who:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_not_known_yet_takes_no_more_than_a_share() {
+        let state = State::default();
+        let ask = |who| Box::pin(call_on(&state, Method::GET, "/api/things/1", Some(who)));
+        let mut held = Vec::new();
+        let refused = loop {
+            let mut asked = ask("slow");
+            match (&mut asked).now_or_never() {
+                None => held.push(asked),
+                Some((parts, _)) => break parts.status,
+            }
+        };
+        assert_eq!((refused.as_u16(), held.len()), (429, 128));
+        assert_eq!(ask("viewer").await.0.status, 429, "of the same address");
+        held.clear();
+        assert_eq!(ask("viewer").await.0.status, 200);
     }
 
     #[tokio::test]

@@ -191,8 +191,8 @@ pub struct TokenList {
 )]
 pub async fn login(state: State, mut request: Request) -> Outcome {
     let LoginRequest { username, password } = body::small_json(&mut request).await?;
-    let address = request.client.address;
-    let visitor = Visitor { address, user_agent: user_agent(&request) };
+    let (address, origin) = (request.client.address, request.client.origin());
+    let visitor = Visitor { address, origin, user_agent: user_agent(&request) };
     let signed_in = state.auth.login(&username, password, visitor).await.map_err(|error| {
         let note = Note { username: Some(username.clone()), ..Note::default() };
         Problem::from(error).noting(note)

@@ -129,6 +129,25 @@ async fn failures_look_alike_and_make_the_next_attempt_wait() {
     assert_eq!(app.count("sessions").await, 1);
 }
 
+/// Nobody has said which proxy is in front: one of its visitors does not keep the others out.
+#[tokio::test]
+async fn a_flood_through_a_proxy_that_is_not_named_hits_only_who_sends_it() {
+    let app = TestApp::start().await;
+    app.account("jane", Role::Viewer).await;
+    let login = async |visitor: &str, name: &str, password: &str| {
+        let headers = [("content-type", "application/json"), ("x-forwarded-for", visitor)];
+        let body = login_body(name, password).to_string();
+        let answer = app.api.send(Method::POST, "/api/v1/auth/login", &headers, body).await;
+        answer.expect("answers").status.as_u16()
+    };
+    let mut tries = 0;
+    while login("203.0.113.66", &format!("nobody{tries}"), "wrong").await != 429 {
+        tries += 1;
+        assert!(tries < 100, "whoever guesses has to wait");
+    }
+    assert_eq!(login("203.0.113.7", "jane", PASSWORD).await, 200);
+}
+
 #[tokio::test]
 async fn a_session_slides_up_to_its_end_and_no_further() {
     let app = TestApp::start().await;
