@@ -1,6 +1,7 @@
 //! From a request to its handler. A route says at registration who may call it, and only handlers of
 //! signed-in routes are given an identity: nothing is open by omission. Routes that change something
-//! have a word besides, under which the audit log tells of them.
+//! have a word besides, under which the audit log tells of them. Whoever sends a body is asked for twice:
+//! it arrives when the client likes, and the handler acts on the rights of when it is there.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -10,6 +11,7 @@ use futures_util::FutureExt;
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
+use hyper::body::Bytes;
 use knm_shared::access::{Action, Scope};
 use knm_shared::session::{Identity, Role};
 use knm_shared::telemetry::in_request;
@@ -21,7 +23,7 @@ use super::client::{Client, Edge};
 use super::cors::Cors;
 use super::inflight::{InFlight, Turn, Whose};
 use super::metrics::MatchedRoute;
-use super::{Body, Problem, RequestId, Response, same_origin};
+use super::{Body, Problem, RequestId, Response, body, same_origin};
 use crate::audit::Record;
 
 /// A browser that has come over TLS once comes over nothing else for a year.
@@ -31,8 +33,8 @@ const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 pub struct Request {
     /// Everything but the body.
     pub parts: Parts,
-    /// The body, unread.
-    pub body: Body,
+    /// The body, if the route takes one.
+    pub body: Bytes,
     /// Who asks, on the network's side.
     pub client: Client,
     params: Params,
@@ -66,6 +68,8 @@ struct Endpoint<S> {
     handler: Handler<S>,
     /// Under which word the audit log tells of it; `None`: it only looks.
     word: Option<&'static str>,
+    /// The largest body that it takes (octets); `None`: none at all.
+    takes: Option<usize>,
 }
 
 /// What the router must know of the state that it hands to handlers.
@@ -187,6 +191,18 @@ impl<S: Gate> Router<S> {
         self
     }
 
+    /// Has the route that was added last take a JSON body of up to so many octets. No other handler gets
+    /// to see one.
+    ///
+    /// # Panics
+    /// Before the first route.
+    #[must_use]
+    pub fn takes(mut self, most: usize) -> Self {
+        let (path, endpoint) = self.last.expect("a route comes first");
+        self.paths[path].endpoints[endpoint].takes = Some(most);
+        self
+    }
+
     fn add(mut self, method: Method, pattern: &'static str, handler: Handler<S>) -> Self {
         let at = if let Some(at) = self.paths.iter().position(|p| p.pattern == pattern) {
             at
@@ -197,7 +213,7 @@ impl<S: Gate> Router<S> {
             at
         };
         self.last = Some((at, self.paths[at].endpoints.len()));
-        self.paths[at].endpoints.push(Endpoint { method, handler, word: None });
+        self.paths[at].endpoints.push(Endpoint { method, handler, word: None, takes: None });
         self
     }
 
@@ -315,19 +331,45 @@ async fn admit<S: Gate>(
         return Err(Problem::method_not_allowed(&path.allow()));
     };
     trail.word = endpoint.word;
+    let takes = endpoint.takes;
     match &endpoint.handler {
         Handler::Public(handler) => {
             let turn = state.in_flight().enter(Whose::Address(client.origin()))?;
-            let request = Request { parts, body, client, params };
-            Ok((handler(state.clone(), request), turn))
+            let (state, handler) = (state.clone(), Arc::clone(handler));
+            let call: Future = Box::pin(async move {
+                let body = receive(takes, &parts.headers, body).await?;
+                handler(state, Request { parts, body, client, params }).await
+            });
+            Ok((call, turn))
         }
         Handler::SignedIn(action, handler) => {
             let identity = identify(state, &parts.headers, &client, trail).await?;
             permit(&identity, *action, params.get("cluster"))?;
             let turn = state.in_flight().enter(Whose::User(identity.user))?;
-            let request = Request { parts, body, client, params };
-            Ok((handler(state.clone(), request, identity), turn))
+            let (state, handler, action) = (state.clone(), Arc::clone(handler), *action);
+            let call: Future = Box::pin(async move {
+                let body = receive(takes, &parts.headers, body).await?;
+                let identity = match takes {
+                    None => identity,
+                    // Meanwhile the session may have ended, the account been closed, a right been lost.
+                    Some(_) => {
+                        let now = state.authenticate(&parts.headers).await?;
+                        let now = now.ok_or_else(Problem::unauthenticated)?;
+                        permit(&now, action, params.get("cluster"))?;
+                        now
+                    }
+                };
+                handler(state, Request { parts, body, client, params }, identity).await
+            });
+            Ok((call, turn))
         }
+    }
+}
+
+async fn receive(takes: Option<usize>, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    match takes {
+        None => Ok(Bytes::new()),
+        Some(most) => body::receive(most, headers, body).await,
     }
 }
 

@@ -189,8 +189,8 @@ pub struct TokenList {
         (status = 429, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn login(state: State, mut request: Request) -> Outcome {
-    let LoginRequest { username, password } = body::small_json(&mut request).await?;
+pub async fn login(state: State, request: Request) -> Outcome {
+    let LoginRequest { username, password } = body::json(&request)?;
     let (address, origin) = (request.client.address, request.client.origin());
     let visitor = Visitor { address, origin, user_agent: user_agent(&request) };
     let signed_in = state.auth.login(&username, password, visitor).await.map_err(|error| {
@@ -256,8 +256,8 @@ pub async fn list_tokens(state: State, _request: Request, identity: Identity) ->
     request_body = TokenRequest,
     responses((status = 201, body = TokenCreated))
 )]
-pub async fn create_token(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let TokenRequest { name, role, expires_in_days } = body::json(&mut request).await?;
+pub async fn create_token(state: State, request: Request, identity: Identity) -> Outcome {
+    let TokenRequest { name, role, expires_in_days } = body::json(&request)?;
     let role = role.map(Role::from);
     let days = expires_in_days.unwrap_or(DEFAULT_TOKEN_DAYS);
     let mut errors = Vec::new();
@@ -426,8 +426,8 @@ pub struct PasswordChange {
         (status = 429, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn change_password(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let PasswordChange { current, password } = body::small_json(&mut request).await?;
+pub async fn change_password(state: State, request: Request, identity: Identity) -> Outcome {
+    let PasswordChange { current, password } = body::json(&request)?;
     let address = request.client.address;
     state.auth.change_password(&identity, current, password, address).await?;
     Ok(Note::about(&identity.username).on_response(no_content()))

@@ -81,8 +81,8 @@ pub async fn list(state: State, _request: Request, identity: Identity) -> Outcom
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn freeze(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let FreezeRequest { reason } = body::json(&mut request).await?;
+pub async fn freeze(state: State, request: Request, identity: Identity) -> Outcome {
+    let FreezeRequest { reason } = body::json(&request)?;
     let cluster = request.param("cluster");
     let freeze = state.cluster_admin.freeze(identity.user, cluster, &reason).await?;
     let note = Note::about(cluster).on(cluster).after(value!({"reason": reason}));

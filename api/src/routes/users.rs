@@ -181,8 +181,8 @@ pub async fn get(state: State, request: Request, _identity: Identity) -> Outcome
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn create(state: State, mut request: Request, _identity: Identity) -> Outcome {
-    let AccountRequest { username, password, role, clusters } = body::json(&mut request).await?;
+pub async fn create(state: State, request: Request, _identity: Identity) -> Outcome {
+    let AccountRequest { username, password, role, clusters } = body::json(&request)?;
     let clusters = bindings(clusters)?;
     let new = NewUser { username: username.clone(), password, role: role.into(), clusters };
     let made = state.auth.create_user(new).await;
@@ -210,9 +210,9 @@ pub async fn create(state: State, mut request: Request, _identity: Identity) -> 
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn change(state: State, mut request: Request, _identity: Identity) -> Outcome {
+pub async fn change(state: State, request: Request, _identity: Identity) -> Outcome {
     let id = id(&request)?;
-    let AccountChange { role, clusters, disabled } = body::json(&mut request).await?;
+    let AccountChange { role, clusters, disabled } = body::json(&request)?;
     let change = Change {
         role: role.map(Into::into),
         clusters: clusters.map(bindings).transpose()?,
@@ -243,9 +243,9 @@ pub async fn change(state: State, mut request: Request, _identity: Identity) -> 
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn reset_password(state: State, mut request: Request, _identity: Identity) -> Outcome {
+pub async fn reset_password(state: State, request: Request, _identity: Identity) -> Outcome {
     let id = id(&request)?;
-    let PasswordReset { password } = body::json(&mut request).await?;
+    let PasswordReset { password } = body::json(&request)?;
     let reset = state.auth.reset_password(id, password).await;
     let user = reset.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
     Ok(Note::about(user.username).on_response(no_content()))

@@ -158,8 +158,10 @@ impl Service {
             Ok(Inserted::Child(view)) => Ok(view),
             Ok(Inserted::Nothing) => {
                 drop(client);
-                let first = self.first_with(identity, task.idempotency.as_ref()).await?;
-                first.ok_or_else(|| no_cluster(&task.cluster))
+                match self.first_with(identity, task.idempotency.as_ref()).await? {
+                    Some(first) => Ok(first),
+                    None => Err(self.why_nothing(&task).await?),
+                }
             }
             // The answer was lost, not necessarily the task.
             Err(error) if error.as_db_error().is_none() => {
@@ -178,9 +180,23 @@ impl Service {
         idempotency: Option<&(String, Vec<u8>)>,
     ) -> Result<Option<TaskView>, TaskError> {
         match idempotency {
-            Some((key, hash)) => self.repeated(identity.user, key, hash).await,
+            Some((key, hash)) => {
+                let first = self.repeated(identity.user, key, hash).await?;
+                // One's rights may have changed since.
+                Ok(first.filter(|task| readable(identity, &task.cluster)))
+            }
             None => Ok(None),
         }
+    }
+
+    /// What stands against a task that could not be stored.
+    async fn why_nothing(&self, task: &NewTask) -> Result<TaskError, TaskError> {
+        let client = self.inner.pool.get().await?;
+        let author = db::accounts::get(&**client, task.user).await?;
+        Ok(match author {
+            Some(user) if user.disabled_at.is_none() => no_cluster(&task.cluster),
+            _ => TaskError::Forbidden(format!("the account of {} is closed", task.username)),
+        })
     }
 
     /// The task that this key was first used for.
@@ -332,7 +348,7 @@ enum Inserted {
     New(Stored),
     /// Another that does the same to the same parent is under way.
     Child(TaskView),
-    /// The idempotency key was used before, or the cluster was removed.
+    /// The idempotency key was used before, the cluster was removed, or the account was closed.
     Nothing,
 }
 
