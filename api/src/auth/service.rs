@@ -173,6 +173,7 @@ impl Auth {
         let token = secret("");
         let new = NewSession {
             user: account.id,
+            password_hash: &account.password_hash,
             token_hash: &token.hash(),
             ttl: settings.session_ttl,
             max_age: settings.session_max_age,

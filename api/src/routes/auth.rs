@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::State;
-use crate::auth::Visitor;
+use crate::auth::{NewPassword, Visitor};
 use crate::db::sessions::{Session, Token};
 use crate::http::audit::Note;
 use crate::http::router::Outcome;
@@ -410,11 +410,14 @@ pub struct PasswordChange {
     /// The password as it is to be, at least 8 characters.
     #[schema(format = Password)]
     password: String,
+    /// Whether one's personal tokens end, too.
+    #[serde(default)]
+    end_tokens: bool,
 }
 
 /// Change one's own password
 ///
-/// Ends one's other sessions. Only a session that began with a password can do it. Wrong guesses make
+/// Ends one's other sessions, and if that is asked for one's tokens. Only a session that began with a password can do it. Wrong guesses make
 /// the next one wait, as when signing in.
 #[utoipa::path(
     post, path = "/api/v1/auth/password", tag = "auth",
@@ -427,8 +430,10 @@ pub struct PasswordChange {
     )
 )]
 pub async fn change_password(state: State, request: Request, identity: Identity) -> Outcome {
-    let PasswordChange { current, password } = body::json(&request)?;
-    let address = request.client.address;
-    state.auth.change_password(&identity, current, password, address).await?;
-    Ok(Note::about(&identity.username).on_response(no_content()))
+    let PasswordChange { current, password, end_tokens } = body::json(&request)?;
+    let origin = request.client.origin();
+    let new = NewPassword { current, password, end_tokens };
+    state.auth.change_password(&identity, new, origin).await?;
+    let note = Note::about(&identity.username).after(value!({"end_tokens": end_tokens}));
+    Ok(note.on_response(no_content()))
 }

@@ -231,7 +231,8 @@ pub async fn change(state: State, request: Request, _identity: Identity) -> Outc
 
 /// Reset a password
 ///
-/// Ends all sessions and tokens of the user.
+/// Ends all sessions and tokens of the user. Somebody else's: one's own takes the password that one has
+/// (`/api/v1/auth/password`).
 #[utoipa::path(
     post, path = "/api/v1/users/{id}/password", tag = "users",
     params(("id" = Uuid, Path, description = "The user's id")),
@@ -243,8 +244,14 @@ pub async fn change(state: State, request: Request, _identity: Identity) -> Outc
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn reset_password(state: State, request: Request, _identity: Identity) -> Outcome {
+pub async fn reset_password(state: State, request: Request, identity: Identity) -> Outcome {
     let id = id(&request)?;
+    // Whoever has got hold of a session does not get the account with it.
+    if id == identity.user {
+        let detail =
+            "change your own password with the one that you have, at /api/v1/auth/password";
+        return Err(Problem::forbidden(detail).noting(Note::about(id)));
+    }
     let PasswordReset { password } = body::json(&request)?;
     let reset = state.auth.reset_password(id, password).await;
     let user = reset.map_err(|e| Problem::from(e).noting(Note::about(id)))?;

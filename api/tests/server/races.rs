@@ -13,6 +13,7 @@ use super::support::{PASSWORD, TestApp, until};
 const USERS: &str = "/api/v1/users";
 const TASKS: &str = "/api/v1/tasks";
 const CLOSE: &str = "UPDATE users SET disabled_at = now() WHERE username = 'jane'";
+const RESET: &str = "UPDATE users SET password_hash = 'another' WHERE username = 'jane'";
 
 /// A request whose body lacks its last byte; the server has let it in and waits for that.
 struct Half(TcpStream);
@@ -119,4 +120,54 @@ async fn a_task_of_a_closed_account_is_not_stored() {
     let answer = answer.expect("answers");
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert_eq!(app.count("progress_tasks").await, 0);
+}
+
+#[tokio::test]
+async fn nobody_signs_in_with_a_password_that_is_being_reset() {
+    let app = TestApp::start().await;
+    app.account("jane", Role::Viewer).await;
+    let resetting = begun(&app, RESET).await;
+    let (answer, ()) = tokio::join!(app.api.login("jane", PASSWORD), async {
+        waits(&app).await;
+        resetting.batch_execute("COMMIT").await.expect("reset");
+    });
+    assert!(answer.is_err());
+    assert_eq!(app.count("sessions").await, 0);
+}
+
+#[tokio::test]
+async fn nobody_makes_a_token_in_a_session_that_is_being_ended() {
+    let app = TestApp::start().await;
+    app.account("jane", Role::Viewer).await;
+    let jane = app.api.login("jane", PASSWORD).await.expect("signs in");
+    let resetting = begun(&app, RESET).await;
+    let body = json!({"name": "bot"});
+    let (answer, ()) = tokio::join!(jane.post("/api/v1/auth/tokens", &body), async {
+        waits(&app).await;
+        resetting.batch_execute("DELETE FROM sessions; COMMIT").await.expect("reset");
+    });
+    assert_eq!(answer.expect("answers").status, 403);
+    assert_eq!(app.count("sessions").await, 0);
+}
+
+/// Somebody who knows the old password is just being let in: their session ends with the others.
+#[tokio::test]
+async fn a_changed_password_ends_sessions_that_begin_at_the_same_time() {
+    let app = TestApp::start().await;
+    app.account("jane", Role::Viewer).await;
+    let jane = app.api.login("jane", PASSWORD).await.expect("signs in");
+    let coming_in = begun(
+        &app,
+        "SELECT FROM users WHERE username = 'jane' FOR SHARE;
+         INSERT INTO sessions (id, user_id, kind, token_hash, expires_at, ends_at)
+         SELECT gen_random_uuid(), id, 'session', 'x', now() + '1 h', now() + '1 h' FROM users",
+    )
+    .await;
+    let body = json!({"current": PASSWORD, "password": "battery staple"});
+    let (answer, ()) = tokio::join!(jane.post("/api/v1/auth/password", &body), async {
+        waits(&app).await;
+        coming_in.batch_execute("COMMIT").await.expect("let in");
+    });
+    assert_eq!(answer.expect("answers").status, 204);
+    assert_eq!(app.count("sessions").await, 1, "that in which it was changed");
 }

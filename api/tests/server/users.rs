@@ -25,6 +25,10 @@ fn id(user: &Value) -> &str {
     user["id"].as_str().expect("an id")
 }
 
+async fn whoami(api: &Api) -> Value {
+    api.get("/api/v1/auth/me").await.expect("answers").ok().expect("me")
+}
+
 async fn status(api: &Api, path: &str) -> u16 {
     api.get(path).await.expect("answers").status.as_u16()
 }
@@ -269,6 +273,16 @@ async fn ones_own_sessions_and_password() {
     assert_eq!(status(&bot, me).await, 200);
     assert!(app.api.login("jane", PASSWORD).await.is_err());
     app.api.login("jane", "battery staple").await.expect("signs in");
+
+    let path = format!("{USERS}/{}/password", id(&whoami(&other).await));
+    let own = other.post(&path, &json!({"password": "battery staple"})).await.expect("answers");
+    assert_eq!(refusal(&own).0, 403, "one's own takes the password that one has");
+    assert_eq!(status(&other, me).await, 200);
+    let body = json!({"current": "battery staple", "password": PASSWORD, "end_tokens": true});
+    let changed = here.post("/api/v1/auth/password", &body).await.expect("answers");
+    assert_eq!((changed.status.as_u16(), status(&here, me).await), (204, 200));
+    assert_eq!(status(&bot, me).await, 401, "tokens end when that is wished");
+    assert_eq!(change(&here, PASSWORD, "battery staple").await.status, 204);
 
     // Guesses wait as they do at the door.
     for _ in 0..7 {
