@@ -107,7 +107,8 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
     let message = error.to_string().replace(&place, "");
     match error.classify() {
         serde_json::error::Category::Data => {
-            Problem::invalid(vec![FieldError::new(field(path, &message), message)])
+            let name = field(path, &message);
+            Problem::invalid(vec![FieldError::new(name, crate::field::fault(&message))])
         }
         _ => Problem::bad_request(format!("the body is not well-formed JSON: {message}{place}")),
     }
@@ -167,6 +168,22 @@ mod tests {
             assert_eq!(error.field, field, "{body}");
             assert!(error.message.contains(part), "{body}: {}", error.message);
             assert!(!error.message.contains("line"), "{body}: {}", error.message);
+        }
+    }
+
+    /// Answers are logged and audited.
+    #[test]
+    fn faults_do_not_quote_what_was_sent() {
+        for body in [
+            "12345678",
+            "\"12345678\"",
+            r#"{"name":12345678}"#,
+            r#"{"name":"x","params":"12345678"}"#,
+        ] {
+            let problem = fault(body);
+            let [error] = problem.errors() else { panic!("{body}: one fault") };
+            assert!(!error.message.contains("1234"), "{body}: {}", error.message);
+            assert!(!problem.detail().contains("1234"), "{body}: {}", problem.detail());
         }
     }
 
