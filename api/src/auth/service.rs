@@ -41,8 +41,8 @@ pub enum AuthError {
     /// Too many logins at a time.
     #[error(transparent)]
     Busy(#[from] PasswordsBusy),
-    /// A personal token asks for another.
-    #[error("personal tokens are made in a session that began with a password")]
+    /// A personal token asks for what is left to whoever knows the password.
+    #[error("this takes a session that began with a password, not a personal token")]
     NotASession,
     /// The name or the password of an account will not do.
     #[error(transparent)]
@@ -263,6 +263,17 @@ impl Auth {
         }
         let interactive = sessions::is_interactive(&client, identity.session).await?;
         Err(if interactive { AuthError::TooManyTokens } else { AuthError::NotASession })
+    }
+
+    /// What one's other sessions and tokens are shown and ended by: a token in wrong hands must not shut
+    /// its owner out.
+    ///
+    /// # Errors
+    /// [`AuthError::NotASession`] for a personal token, and the database's.
+    pub async fn require_session(&self, identity: &Identity) -> Result<(), AuthError> {
+        let client = self.inner.pool.get().await?;
+        let interactive = sessions::is_interactive(&client, identity.session).await?;
+        if interactive { Ok(()) } else { Err(AuthError::NotASession) }
     }
 
     /// The user's live sessions, the last used first.

@@ -239,11 +239,17 @@ pub async fn me(_state: State, _request: Request, identity: Identity) -> Outcome
 }
 
 /// List personal tokens
+///
+/// Only in a session that began with a password.
 #[utoipa::path(
     get, path = "/api/v1/auth/tokens", tag = "auth",
-    responses((status = 200, body = TokenList))
+    responses(
+        (status = 200, body = TokenList),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
+    )
 )]
 pub async fn list_tokens(state: State, _request: Request, identity: Identity) -> Outcome {
+    state.auth.require_session(&identity).await?;
     let tokens = state.auth.tokens(identity.user).await?;
     json(StatusCode::OK, &TokenList { tokens: tokens.into_iter().map(Into::into).collect() })
 }
@@ -295,12 +301,13 @@ pub async fn create_token(state: State, request: Request, identity: Identity) ->
 
 /// Revoke a personal token
 ///
-/// At once, everywhere: open WebSockets that use it are closed.
+/// At once, everywhere: open WebSockets that use it are closed. A token can revoke itself, but no other.
 #[utoipa::path(
     delete, path = "/api/v1/auth/tokens/{id}", tag = "auth",
     params(("id" = Uuid, Path, description = "The token's id")),
     responses(
         (status = 204),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
         (status = 404, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
@@ -316,6 +323,9 @@ async fn revoke(
     id: Uuid,
     none: impl Fn() -> Problem,
 ) -> Outcome {
+    if id != identity.session {
+        state.auth.require_session(identity).await?;
+    }
     if !state.auth.revoke(identity.user, id).await? {
         return Err(none());
     }
@@ -372,12 +382,16 @@ pub struct SessionList {
 
 /// List sessions
 ///
-/// One's own; tokens are not among them.
+/// One's own; tokens are not among them, and cannot list them.
 #[utoipa::path(
     get, path = "/api/v1/auth/sessions", tag = "auth",
-    responses((status = 200, body = SessionList))
+    responses(
+        (status = 200, body = SessionList),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
+    )
 )]
 pub async fn list_sessions(state: State, _request: Request, identity: Identity) -> Outcome {
+    state.auth.require_session(&identity).await?;
     let sessions = state.auth.sessions(identity.user).await?.into_iter();
     let sessions = sessions.map(|session| SessionView::of(session, identity.session)).collect();
     json(StatusCode::OK, &SessionList { sessions })
@@ -385,12 +399,14 @@ pub async fn list_sessions(state: State, _request: Request, identity: Identity) 
 
 /// End a session
 ///
-/// One of one's own, at once and everywhere: open WebSockets that use it are closed.
+/// One of one's own, at once and everywhere: open WebSockets that use it are closed. A personal token
+/// cannot.
 #[utoipa::path(
     delete, path = "/api/v1/auth/sessions/{id}", tag = "auth",
     params(("id" = Uuid, Path, description = "The session's id")),
     responses(
         (status = 204),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
         (status = 404, body = problem::Document, content_type = "application/problem+json"),
     )
 )]

@@ -235,6 +235,41 @@ async fn personal_tokens_hold_what_they_were_given_until_they_are_revoked() {
     assert_eq!(api.send(Method::DELETE, &path, &[], "").await.expect("answers").status, 404);
 }
 
+/// A token in wrong hands does not shut its owner out.
+#[tokio::test]
+async fn a_token_ends_itself_and_nothing_else() {
+    let app = TestApp::start().await;
+    let (me, tokens, sessions) =
+        ("/api/v1/auth/me", "/api/v1/auth/tokens", "/api/v1/auth/sessions");
+    let api = app.signed_in(Role::Admin).await;
+    let token = async |name: &str| {
+        let made = api.post(tokens, &json!({"name": name})).await.expect("answers");
+        let made = made.ok().expect("a token");
+        let text = |key: &str| made[key].as_str().expect("text").to_owned();
+        (format!("{tokens}/{}", text("id")), app.api.with_token(text("token")))
+    };
+    let ((lost_path, lost), (other_path, other)) = (token("lost").await, token("other").await);
+    let list = api.get(sessions).await.expect("answers").ok().expect("a list");
+    let session = list["sessions"][0]["id"].as_str().expect("an id");
+    let session = format!("{sessions}/{session}");
+    for (method, path) in [
+        (Method::GET, sessions),
+        (Method::GET, tokens),
+        (Method::DELETE, session.as_str()),
+        (Method::DELETE, other_path.as_str()),
+    ] {
+        let answer = lost.send(method.clone(), path, &[], "").await.expect("answers");
+        assert_eq!(refusal(&answer).0, 403, "{method} {path}");
+    }
+    for api in [&api, &other] {
+        assert_eq!(api.get(me).await.expect("answers").status, 200);
+    }
+    assert_eq!(lost.send(Method::DELETE, &lost_path, &[], "").await.expect("answers").status, 204);
+    assert_eq!(lost.get(me).await.expect("answers").status, 401);
+    let out = other.post("/api/v1/auth/logout", &serde_json::Value::Null).await.expect("answers");
+    assert_eq!(out.status, 204);
+}
+
 #[tokio::test]
 async fn another_sites_page_cannot_use_the_cookie() {
     let app = TestApp::start().await;
