@@ -394,7 +394,10 @@ fn permit(identity: &Identity, action: Action, cluster: Option<&str>) -> Result<
     let (allowed, has) = match (rule.scope, cluster) {
         (Scope::Cluster, Some(cluster)) => {
             if !access.may_on(cluster, Action::ReadCluster) {
-                return Err(Problem::not_found(format!("there is no cluster {cluster}")));
+                let why = format!("{} may not read cluster {cluster}", identity.username);
+                return Err(
+                    Problem::not_found(format!("there is no cluster {cluster}")).refusing(why)
+                );
             }
             (access.may_on(cluster, action), access.role_on(cluster))
         }
@@ -598,6 +601,8 @@ mod tests {
             (Method::GET, "/api/things/1", None),
             (Method::POST, "/api/panic", Some("viewer")),
             (Method::POST, "/api/drain", Some("viewer")),
+            (Method::POST, "/api/drain/nowhere", Some("viewer")),
+            (Method::GET, "/api/nothing", Some("viewer")),
         ] {
             call_on(&state, method, path, who).await;
         }
@@ -608,6 +613,8 @@ mod tests {
             ("thing.delete", Verdict::Done, "u"),
             ("thing.delete", Verdict::Refused, "u"),
             ("panic", Verdict::Failed, "u"),
+            ("request", Verdict::Refused, "u"),
+            // Whoever asks is told that there is none; whoever reads the log, why.
             ("request", Verdict::Refused, "u"),
         ];
         assert_eq!(told, expected);

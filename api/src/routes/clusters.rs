@@ -274,8 +274,10 @@ pub async fn add(state: State, request: Request, identity: Identity) -> Outcome 
 pub async fn replace(state: State, request: Request, _identity: Identity) -> Outcome {
     let ClusterAccess { kubeconfig, context } = body::json(&request)?;
     let name = request.param("cluster");
-    let stored = state.cluster_admin.replace(name, &kubeconfig, context.as_deref()).await?;
-    let note = told(&stored);
+    let replaced = state.cluster_admin.replace(name, &kubeconfig, context.as_deref()).await;
+    let (before, stored) =
+        replaced.map_err(|e| Problem::from(e).noting(Note::about(name).on(name)))?;
+    let note = told(&stored).before(value!({"server": before}));
     Ok(note.on_response(json(StatusCode::OK, &StoredCluster::from(stored))?))
 }
 
@@ -299,6 +301,8 @@ fn told(stored: &Stored) -> Note {
 )]
 pub async fn remove(state: State, request: Request, _identity: Identity) -> Outcome {
     let name = request.param("cluster");
-    state.cluster_admin.remove(name).await?;
-    Ok(Note::about(name).on(name).on_response(no_content()))
+    let removed = state.cluster_admin.remove(name).await;
+    let server = removed.map_err(|e| Problem::from(e).noting(Note::about(name).on(name)))?;
+    let note = Note::about(name).on(name).before(value!({"server": server}));
+    Ok(note.on_response(no_content()))
 }

@@ -256,9 +256,9 @@ fn accepted(task: &TaskView) -> Outcome {
 
 async fn steer(state: State, request: Request, identity: Identity, desired: Desired) -> Outcome {
     let id = id(&request)?;
-    let task = state.tasks.request(&identity, id, desired).await;
-    let task = task.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
-    let note = Note::about(task.id).on(&task.cluster);
+    let asked = state.tasks.request(&identity, id, desired).await;
+    let [before, task] = asked.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
+    let note = Note::about(task.id).on(&task.cluster).before(value!({"desired": before.desired}));
     let note = note.after(value!({"action": task.action, "desired": task.desired}));
     Ok(note.on_response(json(StatusCode::ACCEPTED, &task)?))
 }

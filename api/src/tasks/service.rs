@@ -226,9 +226,10 @@ impl Service {
     /// A cluster that exists for the caller.
     fn cluster(&self, identity: &Identity, name: Option<&str>) -> Result<Cluster, TaskError> {
         let name = name.unwrap_or_else(|| self.inner.clusters.default_name());
-        let readable = identity.access.may_on(name, Right::ReadCluster);
-        let found = self.inner.clusters.get(name).filter(|_| readable);
-        let cluster = found.ok_or_else(|| no_cluster(name))?;
+        if !readable(identity, name) {
+            return Err(hidden(identity, name, no_cluster(name)));
+        }
+        let cluster = self.inner.clusters.get(name).ok_or_else(|| no_cluster(name))?;
         match cluster.nodes.state() {
             Sync::Never { error } => Err(TaskError::Unavailable(format!(
                 "the nodes of cluster {name:?} are not known yet: {}",
@@ -261,8 +262,11 @@ impl Service {
     /// [`TaskError`]
     pub async fn get(&self, identity: &Identity, task: TaskId) -> Result<TaskView, TaskError> {
         let client = self.inner.pool.get().await?;
-        let found = db::tasks::get(&**client, task).await?;
-        found.filter(|t| readable(identity, &t.cluster)).ok_or(TaskError::NotFound)
+        let found = db::tasks::get(&**client, task).await?.ok_or(TaskError::NotFound)?;
+        if readable(identity, &found.cluster) {
+            return Ok(found);
+        }
+        Err(hidden(identity, &found.cluster, TaskError::NotFound))
     }
 
     /// A page of tasks, newest first.
@@ -313,7 +317,8 @@ impl Service {
         Ok(ItemPage { items, seq: seq.0, next_cursor })
     }
 
-    /// Stores what a user wants of a task; whoever holds it sees that within half a second.
+    /// Stores what a user wants of a task; whoever holds it sees that within half a second. Returns the
+    /// task before and after.
     ///
     /// # Errors
     /// [`TaskError`]: `Conflict` when the task has ended or was cancelled before.
@@ -322,18 +327,18 @@ impl Service {
         identity: &Identity,
         task: TaskId,
         desired: Desired,
-    ) -> Result<TaskView, TaskError> {
-        let view = self.get(identity, task).await?;
-        let own = view.user_id == identity.user.0;
+    ) -> Result<[TaskView; 2], TaskError> {
+        let before = self.get(identity, task).await?;
+        let own = before.user_id == identity.user.0;
         let right = if own { Right::SteerOwnTask } else { Right::SteerAnyTask };
-        require(identity, &view.cluster, &[right])?;
+        require(identity, &before.cluster, &[right])?;
         let client = self.inner.pool.get().await?;
         let view =
             db::tasks::request(&**client, task, desired).await?.ok_or(TaskError::NotFound)?;
         // What has ended as it was wanted is no news; nothing else can be wanted of it.
         let has_ended = view.completed_at.is_some();
         if view.desired == desired.as_str() && (!has_ended || view.status == "cancelled") {
-            return Ok(view);
+            return Ok([before, view]);
         }
         Err(TaskError::Conflict(if view.completed_at.is_some() {
             format!("the task has ended: it is {}", view.status)
@@ -373,6 +378,12 @@ async fn insert(
     let stored = db::tasks::insert(&transaction, task, owner, telling).await?;
     transaction.commit().await?;
     Ok(stored.map_or(Inserted::Nothing, Inserted::New))
+}
+
+/// What the caller may not read does not exist for them.
+fn hidden(identity: &Identity, cluster: &str, told: TaskError) -> TaskError {
+    let why = format!("{} may not read cluster {cluster}", identity.username);
+    TaskError::Hidden { told: Box::new(told), why }
 }
 
 fn no_cluster(name: &str) -> TaskError {
