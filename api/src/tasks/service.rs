@@ -332,6 +332,10 @@ impl Service {
         let own = before.user_id == identity.user.0;
         let right = if own { Right::SteerOwnTask } else { Right::SteerAnyTask };
         require(identity, &before.cluster, &[right])?;
+        if desired == Desired::Run {
+            // Whoever may not do that any more does not have it done.
+            self.require_again(identity, &before).await?;
+        }
         let client = self.inner.pool.get().await?;
         let view =
             db::tasks::request(&**client, task, desired).await?.ok_or(TaskError::NotFound)?;
