@@ -244,7 +244,7 @@ impl Auth {
         &self,
         identity: &Identity,
         name: &str,
-        role: Option<Role>,
+        role: Role,
         lifetime: Duration,
     ) -> Result<IssuedToken, AuthError> {
         let token = secret("knm_");

@@ -182,7 +182,7 @@ pub struct NewToken<'a> {
     /// What its owner calls it.
     pub name: &'a str,
     /// What it may do at most.
-    pub role: Option<Role>,
+    pub role: Role,
     /// How long it lives.
     pub lifetime: Duration,
 }
@@ -211,7 +211,7 @@ pub async fn insert_token(
          RETURNING {}",
         Token::COLUMNS
     );
-    let role = new.role.map(Role::as_str);
+    let role = new.role.as_str();
     let params: [Param<'_>; 8] = [
         (&Uuid::new_v4(), Type::UUID),
         (&new.user.0, Type::UUID),

@@ -118,7 +118,8 @@ pub struct TokenRequest {
     /// What it is for, to 100 characters.
     #[schema(example = "nightly labels", min_length = 1, max_length = 100)]
     name: String,
-    /// What it may do at most; the caller's own role when left out.
+    /// What it may do at most; the greatest role that the caller has now, there or on a cluster, when left
+    /// out. It never may more than its owner.
     #[serde(default)]
     role: Option<RoleName>,
     /// How long it lives, in days; 90 when left out.
@@ -149,7 +150,7 @@ pub struct TokenView {
     id: Uuid,
     /// What it is for.
     name: String,
-    /// What it may do at most; null: what its owner may.
+    /// What it may do at most; null, of an older release: what its owner may.
     role: Option<String>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -264,7 +265,8 @@ pub async fn list_tokens(state: State, _request: Request, identity: Identity) ->
 )]
 pub async fn create_token(state: State, request: Request, identity: Identity) -> Outcome {
     let TokenRequest { name, role, expires_in_days } = body::json(&request)?;
-    let role = role.map(Role::from);
+    let own = identity.access.greatest();
+    let role = role.map_or(own, Role::from);
     let days = expires_in_days.unwrap_or(DEFAULT_TOKEN_DAYS);
     let mut errors = Vec::new();
     let length = name.chars().count();
@@ -272,8 +274,8 @@ pub async fn create_token(state: State, request: Request, identity: Identity) ->
         let message = format!("must have 1 to {MAX_TOKEN_NAME} characters, none of them control");
         errors.push(FieldError::new("name", message));
     }
-    if role.is_some_and(|role| role > identity.role()) {
-        let message = format!("must not be above your own, {}", identity.role().as_str());
+    if role > own {
+        let message = format!("must not be above your own, {}", own.as_str());
         errors.push(FieldError::new("role", message));
     }
     if !(1..=MAX_TOKEN_DAYS).contains(&days) {
