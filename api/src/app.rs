@@ -127,6 +127,7 @@ pub async fn serve(loaded: Loaded, recent: Recent) -> anyhow::Result<()> {
     let ui = routes::ui::Ui::load(&config.api.web_dir, relay_url.as_deref())?;
     // Whatever can fail comes before the engine: a process that holds leases stops in good order.
     let edge = Edge::new(&config.api.trusted_proxies, &config.api.public_url)?;
+    let edge = edge.telling(readiness.note("proxies", "nobody forwards who is not trusted"));
     let tls = tls(config)?;
     if let Some(tls) = tls.clone() {
         permanent.spawn(tls.watch());

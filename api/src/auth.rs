@@ -11,7 +11,7 @@ mod password;
 mod service;
 mod throttle;
 
-pub use accounts::NewUser;
+pub use accounts::{NewPassword, NewUser};
 pub use audit::AuditLog;
 pub use credentials::{CredentialError, check_password, check_username};
 pub use first_admin::{FirstAdmin, FirstAdminError, FirstAdminOutcome, ensure};

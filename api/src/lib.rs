@@ -18,6 +18,7 @@ pub mod k8s;
 pub mod lease;
 pub mod metrics;
 pub mod openapi;
+pub mod origin;
 pub mod progress;
 pub mod relay_link;
 pub mod retention;

@@ -159,6 +159,15 @@ impl Access {
         Self { role: self.role.min(most), reach }
     }
 
+    /// The greatest role that it has anywhere: what a token of it may be given.
+    #[must_use]
+    pub fn greatest(&self) -> Role {
+        match &self.reach {
+            Reach::Everywhere => self.role,
+            Reach::Only(clusters) => clusters.values().copied().fold(self.role, Role::max),
+        }
+    }
+
     /// The role on a cluster; `None`: the cluster does not exist for this user.
     #[must_use]
     pub fn role_on(&self, cluster: &str) -> Option<Role> {
@@ -266,6 +275,7 @@ mod tests {
         assert_eq!(capped.role, Role::Viewer);
         assert_eq!(capped.role_on("a"), Some(Role::Viewer));
         assert_eq!(capped.role_on("b"), Some(Role::Operator));
+        assert_eq!(capped.greatest(), Role::Operator);
         assert_eq!(
             Access::everywhere(Role::Admin).capped(Role::Viewer).role_on("x"),
             Some(Role::Viewer)

@@ -29,7 +29,8 @@ const START: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What throwaway databases encrypt kubeconfigs with.
-const ENCRYPTION_KEY: &str = "YSBrZXkgZm9yIHRlc3RzIGFuZCBkZW1vcyBvbmx5IDo=";
+/// What every pod encrypts kubeconfigs with.
+pub const ENCRYPTION_KEY: &str = "YSBrZXkgZm9yIHRlc3RzIGFuZCBkZW1vcyBvbmx5IDo=";
 
 /// How a pod is started.
 #[derive(Debug, Clone)]

@@ -18,14 +18,14 @@
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use knm_shared::ids::TaskId;
 use serde_json::Value;
 
 use crate::api::Api;
 use crate::invariants::Rows;
 use crate::kube_sim::{Authentication, KubeSim, Rule, SimOptions, User};
-use crate::pod::{Address, Pod, PodOptions};
+use crate::pod::{Address, ENCRYPTION_KEY, Pod, PodOptions};
 use crate::postgres::{Cluster, ClusterOptions, Database, shared_server};
 use crate::proxy::Proxy;
 use crate::scratch;
@@ -308,15 +308,23 @@ impl World {
         self.database.value("SELECT count(*) FROM progress_tasks", &[]).await
     }
 
-    /// Stops the pods in order.
+    /// Stops the pods in order, and looks for the secrets of every world in what they have logged.
     ///
     /// # Errors
-    /// When one ends with a failure.
+    /// When one ends with a failure, or has logged a secret.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         for pod in &mut self.pods {
             pod.stop().await?;
         }
         self.sim.shutdown().await;
+        for log in self.pods.iter().flat_map(|pod| [pod.api.log(), pod.relay.log()]) {
+            let path = log.path();
+            let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+            let text = String::from_utf8_lossy(&text);
+            for secret in [PASSWORD, ENCRYPTION_KEY] {
+                ensure!(!text.contains(secret), "{} says {secret}", path.display());
+            }
+        }
         Ok(())
     }
 }

@@ -1,7 +1,5 @@
 //! Accounts: made, changed and closed by an administrator; a password by its owner.
 
-use std::net::IpAddr;
-
 use knm_shared::ids::UserId;
 use knm_shared::session::{Identity, Role};
 
@@ -10,6 +8,7 @@ use super::service::{Auth, AuthError, Inner};
 use crate::db::accounts::{self, Bindings, Change, Changed, Difference, User};
 use crate::db::sessions;
 use crate::db::users::NewAccount;
+use crate::origin::Origin;
 
 /// An account to be made.
 #[derive(Clone)]
@@ -22,6 +21,16 @@ pub struct NewUser {
     pub role: Role,
     /// On which clusters.
     pub clusters: Bindings,
+}
+
+/// Another password for oneself.
+pub struct NewPassword {
+    /// The password as it is.
+    pub current: String,
+    /// As it is to be.
+    pub password: String,
+    /// Whether the user's tokens end, too.
+    pub end_tokens: bool,
 }
 
 impl Auth {
@@ -85,22 +94,21 @@ impl Auth {
         found.ok_or(AuthError::UnknownUser)
     }
 
-    /// Changes one's own password, which has to be known, and ends one's other sessions. Guesses count
-    /// as those at the door do.
+    /// Changes one's own password, which has to be known, and ends one's other sessions, and one's tokens
+    /// if so wished. Guesses count as those at the door do.
     ///
     /// # Errors
     /// [`AuthError`]
     pub async fn change_password(
         &self,
         identity: &Identity,
-        old: String,
-        new: String,
-        address: IpAddr,
+        new: NewPassword,
+        origin: Origin,
     ) -> Result<(), AuthError> {
         let Inner { pool, passwords, throttle, .. } = &*self.inner;
+        let NewPassword { current: old, password: new, end_tokens } = new;
         check_password(&new)?;
-        let attempt =
-            throttle.attempt(&identity.username, address).map_err(AuthError::Throttled)?;
+        let attempt = throttle.attempt(&identity.username, origin).map_err(AuthError::Throttled)?;
         let known = async {
             let client = pool.get().await?;
             if !sessions::is_interactive(&client, identity.session).await? {
@@ -125,9 +133,15 @@ impl Auth {
             }
         };
         let hash = passwords.hash(new).await?;
-        let client = pool.get().await?;
-        let (user, session) = (identity.user, identity.session);
-        let changed = accounts::change_password(&client, user, session, (&old, &hash)).await?;
+        let mut client = pool.get().await?;
+        let change = accounts::PasswordChange {
+            user: identity.user,
+            session: identity.session,
+            old: &old,
+            new: &hash,
+            end_tokens,
+        };
+        let changed = accounts::change_password(&mut client, &change).await?;
         // Somebody else has changed it meanwhile.
         if changed { Ok(()) } else { Err(AuthError::WrongPassword) }
     }

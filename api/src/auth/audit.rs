@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::service::AuthError;
-use super::throttle::network;
 use crate::audit::{Record, Verdict};
 use crate::db::audit;
+use crate::origin::network;
 
 /// Refusals of one party that are written in one [`WINDOW`]; further ones are only counted, and the next
 /// entry says how many they were.

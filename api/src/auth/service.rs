@@ -20,6 +20,7 @@ use super::password::{Passwords, PasswordsBusy};
 use super::throttle::Throttle;
 use crate::db::sessions::{self, NewSession, NewToken};
 use crate::db::users;
+use crate::origin::Origin;
 
 /// A session's use is noted once in so long.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
@@ -40,8 +41,8 @@ pub enum AuthError {
     /// Too many logins at a time.
     #[error(transparent)]
     Busy(#[from] PasswordsBusy),
-    /// A personal token asks for another.
-    #[error("personal tokens are made in a session that began with a password")]
+    /// A personal token asks for what is left to whoever knows the password.
+    #[error("this takes a session that began with a password, not a personal token")]
     NotASession,
     /// The name or the password of an account will not do.
     #[error(transparent)]
@@ -77,6 +78,8 @@ pub enum AuthError {
 pub struct Visitor {
     /// The address, as far as anyone trusted knows.
     pub address: IpAddr,
+    /// Who counts as one with them.
+    pub origin: Origin,
     /// What the browser or program calls itself.
     pub user_agent: String,
 }
@@ -139,7 +142,7 @@ impl Auth {
         let address = visitor.address;
         // What is no name is nobody's; it is neither looked up nor kept.
         let username = check_username(username).map_or("", |()| username);
-        let attempt = throttle.attempt(username, address).map_err(AuthError::Throttled)?;
+        let attempt = throttle.attempt(username, visitor.origin).map_err(AuthError::Throttled)?;
         let result = self.try_login(username, password, visitor).await;
         match &result {
             Ok(_) => attempt.succeeded(),
@@ -170,6 +173,7 @@ impl Auth {
         let token = secret("");
         let new = NewSession {
             user: account.id,
+            password_hash: &account.password_hash,
             token_hash: &token.hash(),
             ttl: settings.session_ttl,
             max_age: settings.session_max_age,
@@ -240,7 +244,7 @@ impl Auth {
         &self,
         identity: &Identity,
         name: &str,
-        role: Option<Role>,
+        role: Role,
         lifetime: Duration,
     ) -> Result<IssuedToken, AuthError> {
         let token = secret("knm_");
@@ -259,6 +263,17 @@ impl Auth {
         }
         let interactive = sessions::is_interactive(&client, identity.session).await?;
         Err(if interactive { AuthError::TooManyTokens } else { AuthError::NotASession })
+    }
+
+    /// What one's other sessions and tokens are shown and ended by: a token in wrong hands must not shut
+    /// its owner out.
+    ///
+    /// # Errors
+    /// [`AuthError::NotASession`] for a personal token, and the database's.
+    pub async fn require_session(&self, identity: &Identity) -> Result<(), AuthError> {
+        let client = self.inner.pool.get().await?;
+        let interactive = sessions::is_interactive(&client, identity.session).await?;
+        if interactive { Ok(()) } else { Err(AuthError::NotASession) }
     }
 
     /// The user's live sessions, the last used first.

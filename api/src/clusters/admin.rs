@@ -90,7 +90,7 @@ impl ClusterAdmin {
         stored.ok_or_else(taken)
     }
 
-    /// Gives a cluster another kubeconfig. Tasks go on with it.
+    /// Gives a cluster another kubeconfig; returns its server before, too. Tasks go on with it.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -99,7 +99,7 @@ impl ClusterAdmin {
         name: &str,
         kubeconfig: &str,
         context: Option<&str>,
-    ) -> Result<Stored, AdminError> {
+    ) -> Result<(String, Stored), AdminError> {
         self.not_configured(name)?;
         let (server, sealed) = self.accept(name, kubeconfig, context).await?;
         let client = self.inner.pool.get().await?;
@@ -108,17 +108,17 @@ impl ClusterAdmin {
         stored.ok_or_else(|| no_cluster(name))
     }
 
-    /// Removes a cluster that no unfinished task is about.
+    /// Removes a cluster that no unfinished task is about; returns its server.
     ///
     /// # Errors
     /// [`AdminError`]
-    pub async fn remove(&self, name: &str) -> Result<(), AdminError> {
+    pub async fn remove(&self, name: &str) -> Result<String, AdminError> {
         self.not_configured(name)?;
         let mut client = self.inner.pool.get().await?;
         match db::clusters::remove(&mut client, name).await? {
-            Removal::Removed => {
+            Removal::Removed(server) => {
                 self.inner.changed.notify_one();
-                Ok(())
+                Ok(server)
             }
             Removal::Unknown => Err(no_cluster(name)),
             Removal::InUse(tasks) => Err(AdminError::Conflict(format!(
@@ -158,7 +158,7 @@ impl ClusterAdmin {
     }
 
     /// Stops all work on a cluster, or everywhere, until it is lifted: running tasks pause, none is
-    /// claimed.
+    /// claimed. Returns the reason before, too, if it was frozen.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -167,7 +167,7 @@ impl ClusterAdmin {
         user: UserId,
         cluster: &str,
         reason: &str,
-    ) -> Result<Freeze, AdminError> {
+    ) -> Result<(Option<String>, Freeze), AdminError> {
         self.known(cluster)?;
         if reason.trim().is_empty() {
             return Err(refused("reason", "must say why: everyone sees it"));
@@ -180,16 +180,14 @@ impl ClusterAdmin {
         Ok(db::freezes::set(&**client, cluster, reason.trim(), user).await?)
     }
 
-    /// Lets tasks go on, those that were paused by hand excepted.
+    /// Lets tasks go on, those that were paused by hand excepted. Returns why they did not.
     ///
     /// # Errors
     /// [`AdminError`]
-    pub async fn thaw(&self, cluster: &str) -> Result<(), AdminError> {
+    pub async fn thaw(&self, cluster: &str) -> Result<String, AdminError> {
         let client = self.inner.pool.get().await?;
-        if db::freezes::lift(&**client, cluster).await? {
-            return Ok(());
-        }
-        Err(AdminError::NotFound(format!("there is no freeze of {cluster}")))
+        let lifted = db::freezes::lift(&**client, cluster).await?;
+        lifted.ok_or_else(|| AdminError::NotFound(format!("there is no freeze of {cluster}")))
     }
 
     fn known(&self, cluster: &str) -> Result<(), AdminError> {

@@ -2,8 +2,8 @@
 //! run a program or read a file does so in this process, with this process' rights.
 
 use kube::config::{
-    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
-    NamedContext,
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo,
+    NamedCluster, NamedContext,
 };
 
 use crate::causes;
@@ -45,9 +45,7 @@ pub(super) fn accept(text: &str, context: Option<&str>) -> Result<Accepted, Refu
     if text.len() > MAX {
         return Err(refused("kubeconfig", format!("must be no more than {MAX} bytes")));
     }
-    let file = Kubeconfig::from_yaml(text).map_err(|error| {
-        refused("kubeconfig", format!("cannot be read: {}", causes::text(&error)))
-    })?;
+    let file = Kubeconfig::from_yaml(text).map_err(|error| unreadable(&error))?;
     let (cluster, user, namespace) = chosen(file, context)?;
     check_cluster(&cluster)?;
     check_user(&user)?;
@@ -77,6 +75,25 @@ pub(super) fn accept(text: &str, context: Option<&str>) -> Result<Accepted, Refu
     let text = serde_json::to_string(&reduced)
         .map_err(|error| refused("kubeconfig", format!("cannot be stored: {error}")))?;
     Ok(Accepted { server, text })
+}
+
+/// The parser quotes the text, with whatever secret is there: only the place is told.
+fn unreadable(error: &KubeconfigError) -> Refused {
+    let place = match error {
+        KubeconfigError::Parse(error) => error.location(),
+        _ => None,
+    };
+    let message = match place {
+        Some(at) => {
+            format!(
+                "is not valid at line {} column {} (kubectl config view)",
+                at.line(),
+                at.column()
+            )
+        }
+        None => "is not valid (kubectl config view)".to_owned(),
+    };
+    refused("kubeconfig", message)
 }
 
 /// What a stored kubeconfig leads to.
@@ -138,6 +155,11 @@ fn check_cluster(cluster: &Cluster) -> Result<(), Refused> {
     });
     if !usable {
         return Err(refused("kubeconfig.cluster.server", "must be an http or https URL"));
+    }
+    // Everyone who reads the cluster sees it.
+    if server.contains('@') {
+        let message = "must not contain a user or a password; put them under user";
+        return Err(refused("kubeconfig.cluster.server", message));
     }
     if cluster.certificate_authority.is_some() {
         return Err(file_read("cluster.certificate-authority", "certificate-authority-data"));
@@ -221,9 +243,26 @@ mod tests {
             ("{server: 'https://a', proxy-url: 'http://b'}", "{}", "cluster.proxy-url"),
             ("{server: 'file:///etc/passwd'}", "{}", "cluster.server"),
             ("{}", "{}", "cluster.server"),
+            ("{server: 'https://jane:s3cr3t@a'}", "{}", "cluster.server"),
         ] {
             let refused = accept(&yaml(cluster, user), None).err().map(|r| r.field);
             assert_eq!(refused, Some(format!("kubeconfig.{field}")), "{cluster} {user}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_quoted() {
+        for (cluster, user) in [
+            (SERVER, "s3cr3t"),
+            (SERVER, "{token: [s3cr3t]}"),
+            (SERVER, "{token: {a: s3cr3t}}"),
+            (SERVER, "{token: s3cr3t, token: s3cr3t}"),
+            (SERVER, "{token: *s3cr3t}"),
+            ("{server: 'https://a', insecure-skip-tls-verify: s3cr3t}", "{}"),
+            ("{server: 'https://jane:s3cr3t@a'}", "{}"),
+        ] {
+            let refused = accept(&yaml(cluster, user), None).err().expect("cannot be read");
+            assert!(!refused.to_string().contains("s3cr3t"), "{refused}");
         }
     }
 

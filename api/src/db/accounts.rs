@@ -261,32 +261,50 @@ pub async fn password_hash(client: &Client, id: UserId) -> Result<Option<String>
     Ok(client.query_typed_opt(SQL, &[(&id.0, Type::UUID)]).await?.map(|row| row.get(0)))
 }
 
-/// Sets another password in place of the one behind `old`, and ends the user's other sessions. False:
-/// it is not that one any more.
+/// Another password in place of one that was found to be right.
+pub struct PasswordChange<'a> {
+    /// Whose.
+    pub user: UserId,
+    /// The session that goes on.
+    pub session: Uuid,
+    /// The hash as it was.
+    pub old: &'a str,
+    /// The hash as it is to be.
+    pub new: &'a str,
+    /// Whether the user's tokens end, too.
+    pub end_tokens: bool,
+}
+
+/// Sets another password, and ends the user's other sessions. False: it is not the old one any more.
 ///
 /// # Errors
-/// When the database does not answer.
+/// When the database does not answer; nothing has changed then.
 pub async fn change_password(
-    client: &Client,
-    id: UserId,
-    session: Uuid,
-    (old, new): (&str, &str),
+    client: &mut Client,
+    change: &PasswordChange<'_>,
 ) -> Result<bool, Error> {
-    const SQL: &str = r#"
-        WITH changed AS (
-            UPDATE users SET password_hash = $4, updated_at = now()
-            WHERE id = $1 AND password_hash = $3 RETURNING id),
-        gone AS (
-            DELETE FROM sessions s USING changed c
-            WHERE s.user_id = c.id AND s.kind = 'session' AND s.id <> $2 RETURNING s.id),
-        told AS (SELECT pg_notify($5, '{"session":"' || id || '"}') FROM gone)
-        SELECT (SELECT count(*) FROM changed) > 0, (SELECT count(*) FROM told)"#;
-    let params: [Param<'_>; 5] = [
-        (&id.0, Type::UUID),
-        (&session, Type::UUID),
-        (&old, Type::TEXT),
-        (&new, Type::TEXT),
+    let PasswordChange { user, session, old, new, end_tokens } = change;
+    let transaction = client.transaction().await?;
+    let sql = "
+        UPDATE users SET password_hash = $3, updated_at = now()
+        WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL";
+    let params: [Param<'_>; 3] = [(&user.0, Type::UUID), (old, Type::TEXT), (new, Type::TEXT)];
+    if transaction.execute_typed(sql, &params).await? == 0 {
+        return Ok(false);
+    }
+    // A statement of its own: it sees the sessions that the one above has waited for.
+    let sql = r#"
+        WITH gone AS (
+            DELETE FROM sessions
+            WHERE user_id = $1 AND (kind = 'session' OR $4) AND id <> $2 RETURNING id)
+        SELECT pg_notify($3, '{"session":"' || id || '"}') FROM gone"#;
+    let params: [Param<'_>; 4] = [
+        (&user.0, Type::UUID),
+        (session, Type::UUID),
         (&REVOKED_CHANNEL, Type::TEXT),
+        (end_tokens, Type::BOOL),
     ];
-    Ok(client.query_typed_one(SQL, &params).await?.get(0))
+    transaction.query_typed(sql, &params).await?;
+    transaction.commit().await?;
+    Ok(true)
 }

@@ -68,7 +68,8 @@ pub async fn insert(
     Ok(client.query_typed_opt(&sql, &params).await?.as_ref().map(stored))
 }
 
-/// Gives a cluster another kubeconfig. `None` when there is no such cluster.
+/// Gives a cluster another kubeconfig; returns the server before as well. `None` when there is no such
+/// cluster.
 ///
 /// # Errors
 /// The statement's.
@@ -77,21 +78,25 @@ pub async fn replace(
     name: &str,
     server: &str,
     kubeconfig: &[u8],
-) -> Result<Option<Stored>, Error> {
+) -> Result<Option<(String, Stored)>, Error> {
     let sql = format!(
-        "UPDATE clusters SET server = $2, kubeconfig = $3, version = version + 1, updated_at = now()
-         WHERE name = $1 RETURNING {COLUMNS}"
+        "WITH was AS (
+             SELECT name AS was_name, server AS server_before FROM clusters
+             WHERE name = $1 FOR NO KEY UPDATE)
+         UPDATE clusters SET server = $2, kubeconfig = $3, version = version + 1, updated_at = now()
+         FROM was WHERE name = was_name RETURNING {COLUMNS}, server_before"
     );
     let params: [(&(dyn ToSql + Sync), Type); 3] =
         [(&name, Type::TEXT), (&server, Type::TEXT), (&kubeconfig, Type::BYTEA)];
-    Ok(client.query_typed_opt(&sql, &params).await?.as_ref().map(stored))
+    let row = client.query_typed_opt(&sql, &params).await?;
+    Ok(row.map(|row| (row.get("server_before"), stored(&row))))
 }
 
 /// What became of a cluster that was to be removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// It is gone, and its freeze with it.
-    Removed,
+    /// It is gone, and its freeze with it; its server was this.
+    Removed(String),
     /// There was none.
     Unknown,
     /// So many of its tasks have not ended.
@@ -102,11 +107,11 @@ const REMOVE: &str = "
 WITH open AS (
     SELECT count(*) AS n FROM progress_tasks WHERE cluster = $1 AND completed_at IS NULL
 ), removed AS (
-    DELETE FROM clusters WHERE name = $1 AND (SELECT n FROM open) = 0 RETURNING name
+    DELETE FROM clusters WHERE name = $1 AND (SELECT n FROM open) = 0 RETURNING name, server
 ), thawed AS (
     DELETE FROM freezes WHERE cluster IN (SELECT name FROM removed)
 )
-SELECT EXISTS (SELECT FROM removed) AS removed,
+SELECT (SELECT server FROM removed) AS removed,
        EXISTS (SELECT FROM clusters WHERE name = $1) AS known, (SELECT n FROM open) AS n";
 
 /// Removes a cluster that no unfinished task is about. Its finished tasks stay.
@@ -123,9 +128,9 @@ pub async fn remove(client: &mut Client, name: &str) -> Result<Removal, Error> {
     let row = transaction.query_typed_one(REMOVE, &[(&name, Type::TEXT)]).await?;
     transaction.commit().await?;
     Ok(match (row.get("removed"), row.get("known")) {
-        (true, _) => Removal::Removed,
-        (false, true) => Removal::InUse(row.get("n")),
-        (false, false) => Removal::Unknown,
+        (Some(server), _) => Removal::Removed(server),
+        (None, true) => Removal::InUse(row.get("n")),
+        (None, false) => Removal::Unknown,
     })
 }
 

@@ -42,14 +42,17 @@ pub async fn all(client: &impl GenericClient) -> Result<Vec<Freeze>, Error> {
 }
 
 const SET: &str = "
-WITH stored AS (
+WITH was AS (
+    SELECT reason FROM freezes WHERE cluster = $1
+), stored AS (
     INSERT INTO freezes AS f (cluster, reason, user_id) VALUES ($1, $2, $3)
     ON CONFLICT (cluster) DO UPDATE SET reason = excluded.reason, user_id = excluded.user_id
     RETURNING f.*
 )
-SELECT s.cluster, s.reason, u.username, s.created_at FROM stored s JOIN users u ON u.id = s.user_id";
+SELECT s.cluster, s.reason, u.username, s.created_at, (SELECT reason FROM was) AS reason_before
+FROM stored s JOIN users u ON u.id = s.user_id";
 
-/// Freezes a cluster, or gives its freeze another reason.
+/// Freezes a cluster, or gives its freeze another reason; returns the one before, too.
 ///
 /// # Errors
 /// The statement's.
@@ -58,19 +61,21 @@ pub async fn set(
     cluster: &str,
     reason: &str,
     user: UserId,
-) -> Result<Freeze, Error> {
+) -> Result<(Option<String>, Freeze), Error> {
     let params: [(&(dyn ToSql + Sync), Type); 3] =
         [(&cluster, Type::TEXT), (&reason, Type::TEXT), (&user.0, Type::UUID)];
-    Ok(freeze(&client.query_typed_one(SET, &params).await?))
+    let row = client.query_typed_one(SET, &params).await?;
+    Ok((row.get("reason_before"), freeze(&row)))
 }
 
-/// Lifts a freeze. False: there was none.
+/// Lifts a freeze; returns its reason. `None`: there was none.
 ///
 /// # Errors
 /// The statement's.
-pub async fn lift(client: &impl GenericClient, cluster: &str) -> Result<bool, Error> {
-    let sql = "DELETE FROM freezes WHERE cluster = $1";
-    Ok(client.execute_typed(sql, &[(&cluster, Type::TEXT)]).await? > 0)
+pub async fn lift(client: &impl GenericClient, cluster: &str) -> Result<Option<String>, Error> {
+    let sql = "DELETE FROM freezes WHERE cluster = $1 RETURNING reason";
+    let row = client.query_typed_opt(sql, &[(&cluster, Type::TEXT)]).await?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 fn freeze(row: &Row) -> Freeze {

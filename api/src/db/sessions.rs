@@ -17,6 +17,8 @@ type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 pub struct NewSession<'a> {
     /// Whose.
     pub user: UserId,
+    /// The hash that the password was found to fit.
+    pub password_hash: &'a str,
     /// SHA-256 of the secret.
     pub token_hash: &'a [u8],
     /// How long it lives without use.
@@ -30,20 +32,27 @@ pub struct NewSession<'a> {
 }
 
 /// Stores a session, forgets the user's ended ones, and says when it ends if nobody uses it. `None`:
-/// the user has been deleted or disabled meanwhile.
+/// the user has been deleted or disabled meanwhile, or has another password.
+///
+/// Whatever ends a user's sessions changes the user first: it waits for this one and ends it, too, or this
+/// one waits and finds that it comes too late.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn insert(client: &Client, new: &NewSession<'_>) -> Result<Option<Timestamp>, Error> {
     const SQL: &str = "
-        WITH ended AS (
-            DELETE FROM sessions WHERE user_id = $2 AND (expires_at <= now() OR ends_at <= now()))
+        WITH account AS MATERIALIZED (
+            SELECT id FROM users
+            WHERE id = $2 AND disabled_at IS NULL AND password_hash = $8 FOR SHARE),
+        ended AS (
+            DELETE FROM sessions s USING account a
+            WHERE s.user_id = a.id AND (s.expires_at <= now() OR s.ends_at <= now()))
         INSERT INTO sessions (id, user_id, kind, token_hash, expires_at, ends_at, address, user_agent)
         SELECT $1, id, 'session', $3, now() + least($4, $5) * interval '1 second',
                now() + $5 * interval '1 second', $6, $7
-        FROM users WHERE id = $2 AND disabled_at IS NULL
+        FROM account
         RETURNING expires_at";
-    let params: [Param<'_>; 7] = [
+    let params: [Param<'_>; 8] = [
         (&Uuid::new_v4(), Type::UUID),
         (&new.user.0, Type::UUID),
         (&new.token_hash, Type::BYTEA),
@@ -51,6 +60,7 @@ pub async fn insert(client: &Client, new: &NewSession<'_>) -> Result<Option<Time
         (&new.max_age.as_secs_f64(), Type::FLOAT8),
         (&new.address, Type::TEXT),
         (&new.user_agent, Type::TEXT),
+        (&new.password_hash, Type::TEXT),
     ];
     Ok(client.query_typed_opt(SQL, &params).await?.map(|row| row.get(0)))
 }
@@ -172,13 +182,14 @@ pub struct NewToken<'a> {
     /// What its owner calls it.
     pub name: &'a str,
     /// What it may do at most.
-    pub role: Option<Role>,
+    pub role: Role,
     /// How long it lives.
     pub lifetime: Duration,
 }
 
 /// Stores a personal token. `None`: what asks for it is not a session that began with a password (a
-/// token must not outlive itself by making others), or the user has `max` of them.
+/// token must not outlive itself by making others), or the user has `max` of them. As with [`insert`],
+/// whoever ends the user's sessions at the same time ends this one, too.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -188,15 +199,19 @@ pub async fn insert_token(
     max: i64,
 ) -> Result<Option<Token>, Error> {
     let sql = format!(
-        "INSERT INTO sessions (id, user_id, kind, token_hash, name, role, expires_at, ends_at)
-         SELECT $1, $2, 'token', $3, $4, $5, at, at
-         FROM sessions s, (SELECT now() + $6 * interval '1 second' AS at) t
-         WHERE s.id = $7 AND s.user_id = $2 AND s.kind = 'session'
-           AND (SELECT count(*) FROM sessions WHERE user_id = $2 AND kind = 'token') < $8
+        "WITH account AS MATERIALIZED (
+             SELECT id FROM users WHERE id = $2 AND disabled_at IS NULL FOR SHARE),
+         asks AS MATERIALIZED (
+             SELECT s.user_id FROM account a JOIN sessions s ON s.user_id = a.id
+             WHERE s.id = $7 AND s.kind = 'session' FOR SHARE OF s)
+         INSERT INTO sessions (id, user_id, kind, token_hash, name, role, expires_at, ends_at)
+         SELECT $1, user_id, 'token', $3, $4, $5, at, at
+         FROM asks, (SELECT now() + $6 * interval '1 second' AS at) t
+         WHERE (SELECT count(*) FROM sessions WHERE user_id = $2 AND kind = 'token') < $8
          RETURNING {}",
         Token::COLUMNS
     );
-    let role = new.role.map(Role::as_str);
+    let role = new.role.as_str();
     let params: [Param<'_>; 8] = [
         (&Uuid::new_v4(), Type::UUID),
         (&new.user.0, Type::UUID),

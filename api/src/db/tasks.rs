@@ -54,10 +54,14 @@ const COLUMNS: &str = "id, seq, user_id, \
      created_at, started_at, updated_at, completed_at";
 
 /// Task, items and notification in one statement, and the lease when `owner` is given and the cluster
-/// is not frozen. A stored cluster stays until the task is there (see `clusters::remove`).
+/// is not frozen. A stored cluster stays until the task is there (see `clusters::remove`), and the account
+/// of whoever submits it stays open: closing it (`accounts::change`) waits for the task and then pauses
+/// it, or came first.
 const INSERT: &str = "
 WITH home AS (
     SELECT FROM clusters WHERE name = $3 FOR KEY SHARE
+), author AS MATERIALIZED (
+    SELECT id FROM users WHERE id = $2 AND disabled_at IS NULL FOR SHARE
 ), holder AS (
     SELECT CASE WHEN NOT EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', $3))
                 THEN $12::uuid END AS id
@@ -67,13 +71,13 @@ WITH home AS (
         idempotency_key, idempotency_hash, parent_id,
         lease_owner, lease_token, lease_expires_at, attempt
     )
-    SELECT $1, $2, $3, $4, $5, $6, $7, cardinality($8::text[]), cardinality($8::text[]),
+    SELECT $1, author.id, $3, $4, $5, $6, $7, cardinality($8::text[]), cardinality($8::text[]),
            $10, $11, $16,
            holder.id, CASE WHEN holder.id IS NULL THEN 0 ELSE 1 END,
            CASE WHEN holder.id IS NOT NULL
                 THEN clock_timestamp() + make_interval(secs => $13) END,
            CASE WHEN holder.id IS NULL THEN 0 ELSE 1 END
-    FROM holder
+    FROM author, holder
     WHERE NOT $18 OR EXISTS (SELECT FROM home)
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING *
@@ -117,7 +121,8 @@ pub enum Telling {
     Silent,
 }
 
-/// Stores a task. `None` when its idempotency key was used before, or its cluster was removed.
+/// Stores a task. `None` when its idempotency key was used before, its cluster was removed, or the account
+/// of whoever submits it was closed.
 ///
 /// # Errors
 /// The statement's.

@@ -108,13 +108,16 @@ impl Trail {
     pub(super) fn record(&self, outcome: &Outcome) -> Option<Record> {
         let (status, detail, note) = match outcome {
             Ok(response) => (response.status(), "", response.extensions().get::<Note>()),
-            Err(problem) => (problem.status(), problem.detail(), problem.note()),
+            Err(problem) => {
+                let detail = problem.refusal().unwrap_or_else(|| problem.detail());
+                (problem.status(), detail, problem.note())
+            }
         };
         let verdict = verdict(status);
         let refusal = match status {
             StatusCode::UNAUTHORIZED => self.has_token,
             StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => true,
-            _ => false,
+            _ => outcome.as_ref().is_err_and(|problem| problem.refusal().is_some()),
         };
         let wanted = match self.word {
             Some(_) => status != StatusCode::UNAUTHORIZED || refusal || note.is_some(),
@@ -173,7 +176,8 @@ mod tests {
             request = request.header("authorization", "Bearer x");
         }
         let parts = request.body(()).expect("a request").into_parts().0;
-        let client = Client { address: [192, 0, 2, 1].into(), https: false, host: None };
+        let client =
+            Client { address: [192, 0, 2, 1].into(), https: false, host: None, behind: None };
         Trail { word, ..Trail::new(&parts, &client, &RequestId::generate()) }
     }
 
@@ -192,6 +196,7 @@ mod tests {
             (None, true, unknown(), Some(Verdict::Refused)),
             (None, false, unknown(), None),
             (None, true, Err(Problem::not_found("gone")), None),
+            (None, true, Err(Problem::not_found("gone").refusing("no")), Some(Verdict::Refused)),
         ] {
             let found = trail(word, token).record(&outcome).map(|r| r.verdict);
             assert_eq!(found, verdict, "{word:?} {token} {outcome:?}");

@@ -16,7 +16,7 @@ use super::{Body, FieldError, Problem};
 pub const MAX_BODY: usize = 1024 * 1024;
 
 /// Bodies of a name and a password or two: whoever sends them may be anybody.
-const MAX_SMALL_BODY: usize = 16 * 1024;
+pub const MAX_SMALL_BODY: usize = 16 * 1024;
 
 /// Bodies that list nodes: ten thousand names of the greatest length fit, and many more short ones
 /// get as far as being told that they are too many.
@@ -25,35 +25,25 @@ pub const MAX_LARGE_BODY: usize = 4 * 1024 * 1024;
 /// For the whole body; a client that needs longer for 1 MiB holds a connection for nothing.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Reads the body of a request.
+///
+/// # Errors
+/// 415 when it is not JSON, 413 when it is too large, 408 when it does not arrive.
+pub(super) async fn receive(
+    most: usize,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Problem> {
+    require_json(headers)?;
+    read(most, headers, body).await
+}
+
 /// The request's body as a `T`.
 ///
 /// # Errors
-/// 415 when it is not JSON, 413 when it is too large, 408 when it does not arrive, 400 when it is
-/// not well-formed, 422 when it is not a `T`, naming the field.
-pub async fn json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Problem> {
-    json_up_to(MAX_BODY, request).await
-}
-
-/// The same for a body of a few words.
-///
-/// # Errors
-/// As [`json`].
-pub async fn small_json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Problem> {
-    json_up_to(MAX_SMALL_BODY, request).await
-}
-
-/// The same for a body that lists nodes.
-///
-/// # Errors
-/// As [`json`].
-pub async fn large_json<T: DeserializeOwned>(request: &mut Request) -> Result<T, Problem> {
-    json_up_to(MAX_LARGE_BODY, request).await
-}
-
-async fn json_up_to<T: DeserializeOwned>(most: usize, request: &mut Request) -> Result<T, Problem> {
-    require_json(&request.parts.headers)?;
-    let bytes = read(most, &request.parts.headers, std::mem::take(&mut request.body)).await?;
-    parse(&bytes)
+/// 400 when it is not well-formed, 422 when it is not a `T`, naming the field.
+pub fn json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
+    parse(&request.body)
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
@@ -117,7 +107,8 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
     let message = error.to_string().replace(&place, "");
     match error.classify() {
         serde_json::error::Category::Data => {
-            Problem::invalid(vec![FieldError::new(field(path, &message), message)])
+            let name = field(path, &message);
+            Problem::invalid(vec![FieldError::new(name, crate::field::fault(&message))])
         }
         _ => Problem::bad_request(format!("the body is not well-formed JSON: {message}{place}")),
     }
@@ -177,6 +168,22 @@ mod tests {
             assert_eq!(error.field, field, "{body}");
             assert!(error.message.contains(part), "{body}: {}", error.message);
             assert!(!error.message.contains("line"), "{body}: {}", error.message);
+        }
+    }
+
+    /// Answers are logged and audited.
+    #[test]
+    fn faults_do_not_quote_what_was_sent() {
+        for body in [
+            "12345678",
+            "\"12345678\"",
+            r#"{"name":12345678}"#,
+            r#"{"name":"x","params":"12345678"}"#,
+        ] {
+            let problem = fault(body);
+            let [error] = problem.errors() else { panic!("{body}: one fault") };
+            assert!(!error.message.contains("1234"), "{body}: {}", error.message);
+            assert!(!problem.detail().contains("1234"), "{body}: {}", problem.detail());
         }
     }
 

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
+use knm_shared::admin::Note;
+
+use crate::origin::Origin;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -28,6 +31,8 @@ pub struct Edge {
     public: Option<Uri>,
     /// Whether it was said that somebody forwards whom nobody trusts.
     told: Arc<AtomicBool>,
+    /// Where that is said, besides in the log.
+    note: Option<Note>,
 }
 
 /// `api.trusted_proxies` or `api.public_url` is not what validation let pass.
@@ -44,6 +49,16 @@ pub struct Client {
     pub https: bool,
     /// The authority that it asked for.
     pub host: Option<String>,
+    /// For whom `address` says that it asks, when no proxy is known at all. Nobody vouches for that.
+    pub behind: Option<IpAddr>,
+}
+
+impl Client {
+    /// Who counts as one with it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin::new(self.address, self.behind)
+    }
 }
 
 impl Edge {
@@ -61,7 +76,14 @@ impl Edge {
             "" => None,
             url => Some(url.parse().map_err(|_| BadEdge(url.to_owned()))?),
         };
-        Ok(Self { trusted, public, told: Arc::default() })
+        Ok(Self { trusted, public, told: Arc::default(), note: None })
+    }
+
+    /// Says there, too, when somebody forwards whom nobody trusts.
+    #[must_use]
+    pub fn telling(mut self, note: Note) -> Self {
+        self.note = Some(note);
+        self
     }
 
     /// The client behind a request.
@@ -81,11 +103,15 @@ impl Edge {
             .or_else(|| parts.uri.authority().map(|a| a.as_str().to_owned()))
             .or_else(|| last(&parts.headers, &http::header::HOST));
         let https = match forwarded(FORWARDED_PROTO) {
-            Some(proto) => proto.eq_ignore_ascii_case("https"),
-            None => tls || self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
+            Some(proto) if proto.eq_ignore_ascii_case("https") => true,
+            // A proxy that speaks plain text in front of a public https URL is no reason to send the cookie
+            // in plain text.
+            _ => tls || self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
         };
         let address = if trusted { self.nearest_untrusted(&parts.headers, peer) } else { peer };
-        Client { address, https, host }
+        let behind =
+            if self.trusted.is_empty() { hops(&parts.headers).pop().flatten() } else { None };
+        Client { address, https, host, behind }
     }
 
     /// Whether an address is one of our proxies.
@@ -106,8 +132,14 @@ impl Edge {
             tracing::warn!(
                 %peer,
                 "X-Forwarded-For of a peer that is not in api.trusted_proxies is not believed; if this is \
-                 your proxy, name it there: until then all users count as one address"
+                 your proxy, name it there: until then all users have its address"
             );
+            if let Some(note) = &self.note {
+                note.set(format!(
+                    "X-Forwarded-For of {peer} is not believed; if this is your proxy, name it in \
+                     api.trusted_proxies"
+                ));
+            }
         }
     }
 
@@ -119,14 +151,8 @@ impl Edge {
     /// is no proxy of ours is the client. What is left of it, anyone could have written.
     fn nearest_untrusted(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         let mut nearest = peer;
-        let hops: Vec<_> = headers
-            .get_all(FORWARDED_FOR)
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(|v| v.split(','))
-            .collect();
-        for hop in hops.into_iter().rev() {
-            let Some(address) = address(hop.trim()) else {
+        for hop in hops(headers).into_iter().rev() {
+            let Some(address) = hop else {
                 break;
             };
             nearest = address;
@@ -138,6 +164,17 @@ impl Edge {
     }
 }
 
+/// What the hops have written; `None` for what is no address. Text or not: a client that puts bytes into
+/// the header does not hide what a proxy appends to them.
+fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let lines = headers.get_all(FORWARDED_FOR).iter();
+    let of = |line: &HeaderValue| {
+        let line = String::from_utf8_lossy(line.as_bytes()).into_owned();
+        line.split(',').map(|hop| address(hop.trim())).collect::<Vec<_>>()
+    };
+    lines.flat_map(of).collect()
+}
+
 /// An address with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
@@ -146,7 +183,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 fn last(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    let value = String::from_utf8_lossy(headers.get_all(name).iter().next_back()?.as_bytes());
     value.rsplit(',').next().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
 }
 
@@ -196,10 +233,48 @@ mod tests {
         }
     }
 
+    /// A proxy appends to what the client has sent, in the same line.
+    #[test]
+    fn bytes_in_a_header_hide_nothing() {
+        let mut parts = parts("10.0.0.1", &[]);
+        let bytes = |text: &[u8]| HeaderValue::from_bytes(text).expect("a header value");
+        parts.headers.insert(FORWARDED_FOR, bytes(b"\xff, 203.0.113.7"));
+        parts.headers.insert(FORWARDED_PROTO, bytes(b"\xff, https"));
+        let client = edge().client(&parts);
+        assert_eq!(client.address.to_string(), "203.0.113.7");
+        assert!(client.https);
+    }
+
+    #[test]
+    fn only_where_no_proxy_is_known_does_it_matter_what_a_stranger_says() {
+        let headers = [("x-forwarded-for", "6.6.6.6, 1.2.3.4")];
+        let stranger = parts("203.0.113.9", &headers);
+        assert_eq!(edge().client(&stranger).behind, None);
+        let client = Edge::default().client(&stranger);
+        assert_eq!(client.address.to_string(), "203.0.113.9", "that is what is recorded");
+        assert_eq!(client.behind, Some("1.2.3.4".parse().expect("an address")));
+    }
+
+    #[test]
+    fn who_forwards_and_is_not_named_is_told_of() {
+        let readiness = knm_shared::admin::Readiness::new();
+        let edge = edge().telling(readiness.note("proxies", "none"));
+        let _ = edge.client(&parts("10.0.0.1", &[("x-forwarded-for", "1.2.3.4")]));
+        assert!(readiness.report().contains("proxies: none"));
+        let _ = edge.client(&parts("203.0.113.9", &[("x-forwarded-for", "1.2.3.4")]));
+        let report = readiness.report();
+        assert!(
+            report.contains("203.0.113.9") && report.contains("api.trusted_proxies"),
+            "{report}"
+        );
+    }
+
     #[test]
     fn a_public_https_url_means_https() {
-        let edge = Edge::new(&[], "https://nodes.example.com").expect("a URL");
+        let edge = Edge::new(&["10.0.0.1".into()], "https://nodes.example.com").expect("a URL");
         assert!(edge.client(&parts("1.1.1.1", &[])).https);
+        let plain = [("x-forwarded-proto", "http")];
+        assert!(edge.client(&parts("10.0.0.1", &plain)).https, "whatever the way to us");
         assert_eq!(edge.public_authority(), Some("nodes.example.com"));
     }
 }

@@ -1,4 +1,4 @@
-//! A connection of the API's port: encrypted if there is a certificate, counted by the address that it
+//! A connection of the API's port: encrypted if there is a certificate, counted by the network that it
 //! comes from, and given up when its other end takes nothing any more.
 
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use tokio_native_tls::TlsStream;
 
 use super::client::Edge;
 use super::tls::Tls;
+use crate::origin::network;
 
 /// Connections from one address, if it is no proxy of ours: a quarter of those that the server takes.
 const OF_ADDRESS: u32 = 1_024;
@@ -31,7 +32,7 @@ pub struct Port {
     open: Open,
 }
 
-/// Open connections by address.
+/// Open connections by network.
 type Open = Arc<Mutex<HashMap<IpAddr, u32>>>;
 
 impl Port {
@@ -48,14 +49,14 @@ impl Port {
     }
 
     fn count(&self, address: IpAddr) -> io::Result<Counted> {
-        let address = address.to_canonical();
+        let network = network(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(address).or_default();
+        let count = open.entry(network).or_default();
         if *count >= OF_ADDRESS && !self.edge.is_proxy(address) {
             return Err(io::Error::other("too many connections from this address"));
         }
         *count += 1;
-        Ok(Counted { open: Arc::clone(&self.open), address })
+        Ok(Counted { open: Arc::clone(&self.open), network })
     }
 }
 
@@ -74,16 +75,16 @@ impl Transport for Port {
 
 struct Counted {
     open: Open,
-    address: IpAddr,
+    network: IpAddr,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
+        if let Some(count) = open.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.address);
+                open.remove(&self.network);
             }
         }
     }
@@ -261,6 +262,14 @@ mod tests {
         };
         let (written, ()) = tokio::join!(write, read);
         written.expect("it takes a while, and that is all");
+    }
+
+    #[tokio::test]
+    async fn one_network_takes_no_more_than_an_address() {
+        let port = Port::new(None, Edge::default());
+        let address = |n: u32| IpAddr::from(std::net::Ipv6Addr::from(u128::from(n)));
+        let all: Vec<_> = (0..).map_while(|n| port.count(address(n)).ok()).collect();
+        assert_eq!(all.len(), OF_ADDRESS as usize);
     }
 
     #[tokio::test]

@@ -45,6 +45,7 @@ struct Parts {
     headers: HeaderMap,
     cause: Option<Arc<anyhow::Error>>,
     note: Option<Note>,
+    refusal: Option<String>,
 }
 
 /// The document that a [`Problem`] becomes.
@@ -83,6 +84,7 @@ impl Problem {
             headers: HeaderMap::new(),
             cause: None,
             note: None,
+            refusal: None,
         }))
     }
 
@@ -194,6 +196,19 @@ impl Problem {
         self.0.note.as_ref()
     }
 
+    /// Says that this is a refusal, whatever the client is told, and why: for the audit log.
+    #[must_use]
+    pub fn refusing(mut self, why: impl Into<String>) -> Self {
+        self.0.refusal = Some(why.into());
+        self
+    }
+
+    /// Why, when this is a refusal that the client is told something else of.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.0.refusal.as_deref()
+    }
+
     pub(super) fn set_note(&mut self, note: Note) {
         self.0.note = Some(note);
     }
@@ -222,7 +237,8 @@ impl Problem {
     /// The response.
     #[must_use]
     pub fn into_response(self, id: &RequestId) -> Response {
-        let Parts { status, code, detail, errors, headers, cause: _, note: _ } = *self.0;
+        let Parts { status, code, detail, errors, headers, cause: _, note: _, refusal: _ } =
+            *self.0;
         let document = Document {
             r#type: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),

@@ -1,6 +1,7 @@
 //! From a request to its handler. A route says at registration who may call it, and only handlers of
 //! signed-in routes are given an identity: nothing is open by omission. Routes that change something
-//! have a word besides, under which the audit log tells of them.
+//! have a word besides, under which the audit log tells of them. Whoever sends a body is asked for twice:
+//! it arrives when the client likes, and the handler acts on the rights of when it is there.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -10,6 +11,7 @@ use futures_util::FutureExt;
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
+use hyper::body::Bytes;
 use knm_shared::access::{Action, Scope};
 use knm_shared::session::{Identity, Role};
 use knm_shared::telemetry::in_request;
@@ -21,7 +23,7 @@ use super::client::{Client, Edge};
 use super::cors::Cors;
 use super::inflight::{InFlight, Turn, Whose};
 use super::metrics::MatchedRoute;
-use super::{Body, Problem, RequestId, Response, same_origin};
+use super::{Body, Problem, RequestId, Response, body, same_origin};
 use crate::audit::Record;
 
 /// A browser that has come over TLS once comes over nothing else for a year.
@@ -31,8 +33,8 @@ const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 pub struct Request {
     /// Everything but the body.
     pub parts: Parts,
-    /// The body, unread.
-    pub body: Body,
+    /// The body, if the route takes one.
+    pub body: Bytes,
     /// Who asks, on the network's side.
     pub client: Client,
     params: Params,
@@ -66,6 +68,8 @@ struct Endpoint<S> {
     handler: Handler<S>,
     /// Under which word the audit log tells of it; `None`: it only looks.
     word: Option<&'static str>,
+    /// The largest body that it takes (octets); `None`: none at all.
+    takes: Option<usize>,
 }
 
 /// What the router must know of the state that it hands to handlers.
@@ -187,6 +191,18 @@ impl<S: Gate> Router<S> {
         self
     }
 
+    /// Has the route that was added last take a JSON body of up to so many octets. No other handler gets
+    /// to see one.
+    ///
+    /// # Panics
+    /// Before the first route.
+    #[must_use]
+    pub fn takes(mut self, most: usize) -> Self {
+        let (path, endpoint) = self.last.expect("a route comes first");
+        self.paths[path].endpoints[endpoint].takes = Some(most);
+        self
+    }
+
     fn add(mut self, method: Method, pattern: &'static str, handler: Handler<S>) -> Self {
         let at = if let Some(at) = self.paths.iter().position(|p| p.pattern == pattern) {
             at
@@ -197,7 +213,7 @@ impl<S: Gate> Router<S> {
             at
         };
         self.last = Some((at, self.paths[at].endpoints.len()));
-        self.paths[at].endpoints.push(Endpoint { method, handler, word: None });
+        self.paths[at].endpoints.push(Endpoint { method, handler, word: None, takes: None });
         self
     }
 
@@ -304,38 +320,67 @@ async fn admit<S: Gate>(
     let Some((path, params)) = found else {
         // Outsiders do not learn which paths exist.
         if parts.uri.path().starts_with("/api/") {
-            identify(state, &parts.headers, trail).await?;
+            identify(state, &parts.headers, &client, trail).await?;
         }
         return Err(Problem::not_found(format!("there is nothing at {}", parts.uri.path())));
     };
     let Some(endpoint) = path.endpoint(&parts.method) else {
         if !path.is_public() {
-            identify(state, &parts.headers, trail).await?;
+            identify(state, &parts.headers, &client, trail).await?;
         }
         return Err(Problem::method_not_allowed(&path.allow()));
     };
     trail.word = endpoint.word;
+    let takes = endpoint.takes;
     match &endpoint.handler {
         Handler::Public(handler) => {
-            let turn = state.in_flight().enter(Whose::Address(client.address))?;
-            let request = Request { parts, body, client, params };
-            Ok((handler(state.clone(), request), turn))
+            let turn = state.in_flight().enter(Whose::Address(client.origin()))?;
+            let (state, handler) = (state.clone(), Arc::clone(handler));
+            let call: Future = Box::pin(async move {
+                let body = receive(takes, &parts.headers, body).await?;
+                handler(state, Request { parts, body, client, params }).await
+            });
+            Ok((call, turn))
         }
         Handler::SignedIn(action, handler) => {
-            let identity = identify(state, &parts.headers, trail).await?;
+            let identity = identify(state, &parts.headers, &client, trail).await?;
             permit(&identity, *action, params.get("cluster"))?;
             let turn = state.in_flight().enter(Whose::User(identity.user))?;
-            let request = Request { parts, body, client, params };
-            Ok((handler(state.clone(), request, identity), turn))
+            let (state, handler, action) = (state.clone(), Arc::clone(handler), *action);
+            let call: Future = Box::pin(async move {
+                let body = receive(takes, &parts.headers, body).await?;
+                let identity = match takes {
+                    None => identity,
+                    // Meanwhile the session may have ended, the account been closed, a right been lost.
+                    Some(_) => {
+                        let now = state.authenticate(&parts.headers).await?;
+                        let now = now.ok_or_else(Problem::unauthenticated)?;
+                        permit(&now, action, params.get("cluster"))?;
+                        now
+                    }
+                };
+                handler(state, Request { parts, body, client, params }, identity).await
+            });
+            Ok((call, turn))
         }
+    }
+}
+
+async fn receive(takes: Option<usize>, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    match takes {
+        None => Ok(Bytes::new()),
+        Some(most) => body::receive(most, headers, body).await,
     }
 }
 
 async fn identify<S: Gate>(
     state: &S,
     headers: &HeaderMap,
+    client: &Client,
     trail: &mut Trail,
 ) -> Result<Identity, Problem> {
+    // Nobody keeps the database busy with tokens that are none.
+    let _turn = state.in_flight().enter(Whose::Newcomer(client.origin()))?;
     let identity = state.authenticate(headers).await?.ok_or_else(Problem::unauthenticated)?;
     tracing::Span::current().record("user", identity.username.as_str());
     trail.identity = Some(identity.clone());
@@ -349,7 +394,10 @@ fn permit(identity: &Identity, action: Action, cluster: Option<&str>) -> Result<
     let (allowed, has) = match (rule.scope, cluster) {
         (Scope::Cluster, Some(cluster)) => {
             if !access.may_on(cluster, Action::ReadCluster) {
-                return Err(Problem::not_found(format!("there is no cluster {cluster}")));
+                let why = format!("{} may not read cluster {cluster}", identity.username);
+                return Err(
+                    Problem::not_found(format!("there is no cluster {cluster}")).refusing(why)
+                );
             }
             (access.may_on(cluster, action), access.role_on(cluster))
         }
@@ -435,6 +483,7 @@ mod tests {
                 Some(b"viewer") => Role::Viewer,
                 Some(b"admin") => Role::Admin,
                 Some(b"away") => return Err(Problem::unavailable("away")),
+                Some(b"slow") => std::future::pending().await,
                 _ => return Ok(None),
             };
             let (session, user) = (Uuid::nil(), UserId(Uuid::nil()));
@@ -525,6 +574,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_not_known_yet_takes_no_more_than_a_share() {
+        let state = State::default();
+        let ask = |who| Box::pin(call_on(&state, Method::GET, "/api/things/1", Some(who)));
+        let mut held = Vec::new();
+        let refused = loop {
+            let mut asked = ask("slow");
+            match (&mut asked).now_or_never() {
+                None => held.push(asked),
+                Some((parts, _)) => break parts.status,
+            }
+        };
+        assert_eq!((refused.as_u16(), held.len()), (429, 128));
+        assert_eq!(ask("viewer").await.0.status, 429, "of the same address");
+        held.clear();
+        assert_eq!(ask("viewer").await.0.status, 200);
+    }
+
+    #[tokio::test]
     async fn what_is_done_or_refused_is_told_once() {
         let state = State::default();
         for (method, path, who) in [
@@ -534,6 +601,8 @@ mod tests {
             (Method::GET, "/api/things/1", None),
             (Method::POST, "/api/panic", Some("viewer")),
             (Method::POST, "/api/drain", Some("viewer")),
+            (Method::POST, "/api/drain/nowhere", Some("viewer")),
+            (Method::GET, "/api/nothing", Some("viewer")),
         ] {
             call_on(&state, method, path, who).await;
         }
@@ -544,6 +613,8 @@ mod tests {
             ("thing.delete", Verdict::Done, "u"),
             ("thing.delete", Verdict::Refused, "u"),
             ("panic", Verdict::Failed, "u"),
+            ("request", Verdict::Refused, "u"),
+            // Whoever asks is told that there is none; whoever reads the log, why.
             ("request", Verdict::Refused, "u"),
         ];
         assert_eq!(told, expected);

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::State;
-use crate::auth::Visitor;
+use crate::auth::{NewPassword, Visitor};
 use crate::db::sessions::{Session, Token};
 use crate::http::audit::Note;
 use crate::http::router::Outcome;
@@ -118,7 +118,8 @@ pub struct TokenRequest {
     /// What it is for, to 100 characters.
     #[schema(example = "nightly labels", min_length = 1, max_length = 100)]
     name: String,
-    /// What it may do at most; the caller's own role when left out.
+    /// What it may do at most; the greatest role that the caller has now, there or on a cluster, when left
+    /// out. It never may more than its owner.
     #[serde(default)]
     role: Option<RoleName>,
     /// How long it lives, in days; 90 when left out.
@@ -149,7 +150,7 @@ pub struct TokenView {
     id: Uuid,
     /// What it is for.
     name: String,
-    /// What it may do at most; null: what its owner may.
+    /// What it may do at most; null, of an older release: what its owner may.
     role: Option<String>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -189,10 +190,10 @@ pub struct TokenList {
         (status = 429, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn login(state: State, mut request: Request) -> Outcome {
-    let LoginRequest { username, password } = body::small_json(&mut request).await?;
-    let address = request.client.address;
-    let visitor = Visitor { address, user_agent: user_agent(&request) };
+pub async fn login(state: State, request: Request) -> Outcome {
+    let LoginRequest { username, password } = body::json(&request)?;
+    let (address, origin) = (request.client.address, request.client.origin());
+    let visitor = Visitor { address, origin, user_agent: user_agent(&request) };
     let signed_in = state.auth.login(&username, password, visitor).await.map_err(|error| {
         let note = Note { username: Some(username.clone()), ..Note::default() };
         Problem::from(error).noting(note)
@@ -239,11 +240,17 @@ pub async fn me(_state: State, _request: Request, identity: Identity) -> Outcome
 }
 
 /// List personal tokens
+///
+/// Only in a session that began with a password.
 #[utoipa::path(
     get, path = "/api/v1/auth/tokens", tag = "auth",
-    responses((status = 200, body = TokenList))
+    responses(
+        (status = 200, body = TokenList),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
+    )
 )]
 pub async fn list_tokens(state: State, _request: Request, identity: Identity) -> Outcome {
+    state.auth.require_session(&identity).await?;
     let tokens = state.auth.tokens(identity.user).await?;
     json(StatusCode::OK, &TokenList { tokens: tokens.into_iter().map(Into::into).collect() })
 }
@@ -256,9 +263,10 @@ pub async fn list_tokens(state: State, _request: Request, identity: Identity) ->
     request_body = TokenRequest,
     responses((status = 201, body = TokenCreated))
 )]
-pub async fn create_token(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let TokenRequest { name, role, expires_in_days } = body::json(&mut request).await?;
-    let role = role.map(Role::from);
+pub async fn create_token(state: State, request: Request, identity: Identity) -> Outcome {
+    let TokenRequest { name, role, expires_in_days } = body::json(&request)?;
+    let own = identity.access.greatest();
+    let role = role.map_or(own, Role::from);
     let days = expires_in_days.unwrap_or(DEFAULT_TOKEN_DAYS);
     let mut errors = Vec::new();
     let length = name.chars().count();
@@ -266,8 +274,8 @@ pub async fn create_token(state: State, mut request: Request, identity: Identity
         let message = format!("must have 1 to {MAX_TOKEN_NAME} characters, none of them control");
         errors.push(FieldError::new("name", message));
     }
-    if role.is_some_and(|role| role > identity.role()) {
-        let message = format!("must not be above your own, {}", identity.role().as_str());
+    if role > own {
+        let message = format!("must not be above your own, {}", own.as_str());
         errors.push(FieldError::new("role", message));
     }
     if !(1..=MAX_TOKEN_DAYS).contains(&days) {
@@ -295,12 +303,13 @@ pub async fn create_token(state: State, mut request: Request, identity: Identity
 
 /// Revoke a personal token
 ///
-/// At once, everywhere: open WebSockets that use it are closed.
+/// At once, everywhere: open WebSockets that use it are closed. A token can revoke itself, but no other.
 #[utoipa::path(
     delete, path = "/api/v1/auth/tokens/{id}", tag = "auth",
     params(("id" = Uuid, Path, description = "The token's id")),
     responses(
         (status = 204),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
         (status = 404, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
@@ -316,6 +325,9 @@ async fn revoke(
     id: Uuid,
     none: impl Fn() -> Problem,
 ) -> Outcome {
+    if id != identity.session {
+        state.auth.require_session(identity).await?;
+    }
     if !state.auth.revoke(identity.user, id).await? {
         return Err(none());
     }
@@ -372,12 +384,16 @@ pub struct SessionList {
 
 /// List sessions
 ///
-/// One's own; tokens are not among them.
+/// One's own; tokens are not among them, and cannot list them.
 #[utoipa::path(
     get, path = "/api/v1/auth/sessions", tag = "auth",
-    responses((status = 200, body = SessionList))
+    responses(
+        (status = 200, body = SessionList),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
+    )
 )]
 pub async fn list_sessions(state: State, _request: Request, identity: Identity) -> Outcome {
+    state.auth.require_session(&identity).await?;
     let sessions = state.auth.sessions(identity.user).await?.into_iter();
     let sessions = sessions.map(|session| SessionView::of(session, identity.session)).collect();
     json(StatusCode::OK, &SessionList { sessions })
@@ -385,12 +401,14 @@ pub async fn list_sessions(state: State, _request: Request, identity: Identity) 
 
 /// End a session
 ///
-/// One of one's own, at once and everywhere: open WebSockets that use it are closed.
+/// One of one's own, at once and everywhere: open WebSockets that use it are closed. A personal token
+/// cannot.
 #[utoipa::path(
     delete, path = "/api/v1/auth/sessions/{id}", tag = "auth",
     params(("id" = Uuid, Path, description = "The session's id")),
     responses(
         (status = 204),
+        (status = 403, body = problem::Document, content_type = "application/problem+json"),
         (status = 404, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
@@ -410,11 +428,14 @@ pub struct PasswordChange {
     /// The password as it is to be, at least 8 characters.
     #[schema(format = Password)]
     password: String,
+    /// Whether one's personal tokens end, too.
+    #[serde(default)]
+    end_tokens: bool,
 }
 
 /// Change one's own password
 ///
-/// Ends one's other sessions. Only a session that began with a password can do it. Wrong guesses make
+/// Ends one's other sessions, and if that is asked for one's tokens. Only a session that began with a password can do it. Wrong guesses make
 /// the next one wait, as when signing in.
 #[utoipa::path(
     post, path = "/api/v1/auth/password", tag = "auth",
@@ -426,9 +447,11 @@ pub struct PasswordChange {
         (status = 429, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn change_password(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let PasswordChange { current, password } = body::small_json(&mut request).await?;
-    let address = request.client.address;
-    state.auth.change_password(&identity, current, password, address).await?;
-    Ok(Note::about(&identity.username).on_response(no_content()))
+pub async fn change_password(state: State, request: Request, identity: Identity) -> Outcome {
+    let PasswordChange { current, password, end_tokens } = body::json(&request)?;
+    let origin = request.client.origin();
+    let new = NewPassword { current, password, end_tokens };
+    state.auth.change_password(&identity, new, origin).await?;
+    let note = Note::about(&identity.username).after(value!({"end_tokens": end_tokens}));
+    Ok(note.on_response(no_content()))
 }

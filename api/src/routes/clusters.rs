@@ -247,8 +247,8 @@ async fn views(state: &State) -> Result<Vec<ClusterView>, Problem> {
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn add(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let NewCluster { name, kubeconfig, context } = body::json(&mut request).await?;
+pub async fn add(state: State, request: Request, identity: Identity) -> Outcome {
+    let NewCluster { name, kubeconfig, context } = body::json(&request)?;
     let admin = &state.cluster_admin;
     let stored = admin.add(identity.user, &name, &kubeconfig, context.as_deref()).await;
     let stored = stored.map_err(|e| Problem::from(e).noting(Note::about(&name).on(&name)))?;
@@ -271,11 +271,13 @@ pub async fn add(state: State, mut request: Request, identity: Identity) -> Outc
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn replace(state: State, mut request: Request, _identity: Identity) -> Outcome {
-    let ClusterAccess { kubeconfig, context } = body::json(&mut request).await?;
+pub async fn replace(state: State, request: Request, _identity: Identity) -> Outcome {
+    let ClusterAccess { kubeconfig, context } = body::json(&request)?;
     let name = request.param("cluster");
-    let stored = state.cluster_admin.replace(name, &kubeconfig, context.as_deref()).await?;
-    let note = told(&stored);
+    let replaced = state.cluster_admin.replace(name, &kubeconfig, context.as_deref()).await;
+    let (before, stored) =
+        replaced.map_err(|e| Problem::from(e).noting(Note::about(name).on(name)))?;
+    let note = told(&stored).before(value!({"server": before}));
     Ok(note.on_response(json(StatusCode::OK, &StoredCluster::from(stored))?))
 }
 
@@ -299,6 +301,8 @@ fn told(stored: &Stored) -> Note {
 )]
 pub async fn remove(state: State, request: Request, _identity: Identity) -> Outcome {
     let name = request.param("cluster");
-    state.cluster_admin.remove(name).await?;
-    Ok(Note::about(name).on(name).on_response(no_content()))
+    let removed = state.cluster_admin.remove(name).await;
+    let server = removed.map_err(|e| Problem::from(e).noting(Note::about(name).on(name)))?;
+    let note = Note::about(name).on(name).before(value!({"server": server}));
+    Ok(note.on_response(no_content()))
 }

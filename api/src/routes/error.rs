@@ -88,6 +88,7 @@ impl From<TaskError> for Problem {
                 faults.into_iter().map(|f| FieldError::new(f.field, f.message)).collect(),
             ),
             TaskError::NotFound => Self::not_found("there is no such task"),
+            TaskError::Hidden { told, why } => Self::from(*told).refusing(why),
             TaskError::Forbidden(detail) => Self::forbidden(detail),
             TaskError::Conflict(detail) => Self::conflict(detail),
             TaskError::Unavailable(detail) => Self::unavailable(detail),

@@ -81,11 +81,12 @@ pub async fn list(state: State, _request: Request, identity: Identity) -> Outcom
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn freeze(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let FreezeRequest { reason } = body::json(&mut request).await?;
+pub async fn freeze(state: State, request: Request, identity: Identity) -> Outcome {
+    let FreezeRequest { reason } = body::json(&request)?;
     let cluster = request.param("cluster");
-    let freeze = state.cluster_admin.freeze(identity.user, cluster, &reason).await?;
-    let note = Note::about(cluster).on(cluster).after(value!({"reason": reason}));
+    let (before, freeze) = state.cluster_admin.freeze(identity.user, cluster, &reason).await?;
+    let mut note = Note::about(cluster).on(cluster).after(value!({"reason": freeze.reason}));
+    note.before = before.map(|reason| value!({"reason": reason}));
     Ok(note.on_response(json(StatusCode::OK, &FreezeView::from(freeze))?))
 }
 
@@ -103,6 +104,7 @@ pub async fn freeze(state: State, mut request: Request, identity: Identity) -> O
 )]
 pub async fn thaw(state: State, request: Request, _identity: Identity) -> Outcome {
     let cluster = request.param("cluster");
-    state.cluster_admin.thaw(cluster).await?;
-    Ok(Note::about(cluster).on(cluster).on_response(no_content()))
+    let reason = state.cluster_admin.thaw(cluster).await?;
+    let note = Note::about(cluster).on(cluster).before(value!({"reason": reason}));
+    Ok(note.on_response(no_content()))
 }

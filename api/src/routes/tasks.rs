@@ -33,9 +33,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn submit(state: State, mut request: Request, identity: Identity) -> Outcome {
+pub async fn submit(state: State, request: Request, identity: Identity) -> Outcome {
     let key = idempotency_key(&request)?;
-    let submission: Submission = body::large_json(&mut request).await?;
+    let submission: Submission = body::json(&request)?;
     // What is refused is told, too.
     let asked = Note::default()
         .on(submission.cluster.clone().unwrap_or_else(|| state.meta.default_cluster.clone()))
@@ -59,8 +59,8 @@ pub async fn submit(state: State, mut request: Request, identity: Identity) -> O
         (status = 503, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn preview(state: State, mut request: Request, identity: Identity) -> Outcome {
-    let submission: Submission = body::large_json(&mut request).await?;
+pub async fn preview(state: State, request: Request, identity: Identity) -> Outcome {
+    let submission: Submission = body::json(&request)?;
     json(StatusCode::OK, &state.tasks.preview(&identity, submission).await?)
 }
 
@@ -256,9 +256,9 @@ fn accepted(task: &TaskView) -> Outcome {
 
 async fn steer(state: State, request: Request, identity: Identity, desired: Desired) -> Outcome {
     let id = id(&request)?;
-    let task = state.tasks.request(&identity, id, desired).await;
-    let task = task.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
-    let note = Note::about(task.id).on(&task.cluster);
+    let asked = state.tasks.request(&identity, id, desired).await;
+    let [before, task] = asked.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
+    let note = Note::about(task.id).on(&task.cluster).before(value!({"desired": before.desired}));
     let note = note.after(value!({"action": task.action, "desired": task.desired}));
     Ok(note.on_response(json(StatusCode::ACCEPTED, &task)?))
 }

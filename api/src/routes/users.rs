@@ -181,8 +181,8 @@ pub async fn get(state: State, request: Request, _identity: Identity) -> Outcome
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn create(state: State, mut request: Request, _identity: Identity) -> Outcome {
-    let AccountRequest { username, password, role, clusters } = body::json(&mut request).await?;
+pub async fn create(state: State, request: Request, _identity: Identity) -> Outcome {
+    let AccountRequest { username, password, role, clusters } = body::json(&request)?;
     let clusters = bindings(clusters)?;
     let new = NewUser { username: username.clone(), password, role: role.into(), clusters };
     let made = state.auth.create_user(new).await;
@@ -210,9 +210,9 @@ pub async fn create(state: State, mut request: Request, _identity: Identity) -> 
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn change(state: State, mut request: Request, _identity: Identity) -> Outcome {
+pub async fn change(state: State, request: Request, _identity: Identity) -> Outcome {
     let id = id(&request)?;
-    let AccountChange { role, clusters, disabled } = body::json(&mut request).await?;
+    let AccountChange { role, clusters, disabled } = body::json(&request)?;
     let change = Change {
         role: role.map(Into::into),
         clusters: clusters.map(bindings).transpose()?,
@@ -231,7 +231,8 @@ pub async fn change(state: State, mut request: Request, _identity: Identity) -> 
 
 /// Reset a password
 ///
-/// Ends all sessions and tokens of the user.
+/// Ends all sessions and tokens of the user. Somebody else's: one's own takes the password that one has
+/// (`/api/v1/auth/password`).
 #[utoipa::path(
     post, path = "/api/v1/users/{id}/password", tag = "users",
     params(("id" = Uuid, Path, description = "The user's id")),
@@ -243,9 +244,15 @@ pub async fn change(state: State, mut request: Request, _identity: Identity) -> 
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn reset_password(state: State, mut request: Request, _identity: Identity) -> Outcome {
+pub async fn reset_password(state: State, request: Request, identity: Identity) -> Outcome {
     let id = id(&request)?;
-    let PasswordReset { password } = body::json(&mut request).await?;
+    // Whoever has got hold of a session does not get the account with it.
+    if id == identity.user {
+        let detail =
+            "change your own password with the one that you have, at /api/v1/auth/password";
+        return Err(Problem::forbidden(detail).noting(Note::about(id)));
+    }
+    let PasswordReset { password } = body::json(&request)?;
     let reset = state.auth.reset_password(id, password).await;
     let user = reset.map_err(|e| Problem::from(e).noting(Note::about(id)))?;
     Ok(Note::about(user.username).on_response(no_content()))

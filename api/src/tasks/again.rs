@@ -120,6 +120,30 @@ impl Service {
         Ok(db::items::of_node(&**client, cluster, node, HISTORY).await?)
     }
 
+    /// Asks for what a task took when it was submitted, before it goes on.
+    ///
+    /// # Errors
+    /// [`TaskError`]
+    pub(super) async fn require_again(
+        &self,
+        identity: &Identity,
+        task: &TaskView,
+    ) -> Result<(), TaskError> {
+        let Ok(action) = action_of(task) else {
+            // Another release's: nobody knows what it takes.
+            let all = [Right::Drain, Right::EvictByTaint, Right::ChangeProtectedKeys];
+            return require(identity, &task.cluster, &all);
+        };
+        require(identity, &task.cluster, &self.needs(&action).await?)?;
+        if matches!(action, Action::Revert(_)) {
+            let client = self.pool().get().await?;
+            let items = db::claim::items(&**client, TaskId(task.id)).await?;
+            let undo: Vec<_> = items.into_iter().filter_map(|item| item.undo).collect();
+            require_for_undo(identity, &task.cluster, &undo)?;
+        }
+        Ok(())
+    }
+
     /// A task that has ended, of an action that the caller may submit.
     async fn ended(
         &self,

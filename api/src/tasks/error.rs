@@ -30,6 +30,14 @@ pub enum TaskError {
     /// No such task.
     #[error("no such task")]
     NotFound,
+    /// It exists, and not for the caller, who is told what whoever asks for nothing is told.
+    #[error("{why}")]
+    Hidden {
+        /// What the caller is told.
+        told: Box<TaskError>,
+        /// What the audit log is told.
+        why: String,
+    },
     /// The role does not suffice.
     #[error("{0}")]
     Forbidden(String),

@@ -158,8 +158,10 @@ impl Service {
             Ok(Inserted::Child(view)) => Ok(view),
             Ok(Inserted::Nothing) => {
                 drop(client);
-                let first = self.first_with(identity, task.idempotency.as_ref()).await?;
-                first.ok_or_else(|| no_cluster(&task.cluster))
+                match self.first_with(identity, task.idempotency.as_ref()).await? {
+                    Some(first) => Ok(first),
+                    None => Err(self.why_nothing(&task).await?),
+                }
             }
             // The answer was lost, not necessarily the task.
             Err(error) if error.as_db_error().is_none() => {
@@ -178,9 +180,23 @@ impl Service {
         idempotency: Option<&(String, Vec<u8>)>,
     ) -> Result<Option<TaskView>, TaskError> {
         match idempotency {
-            Some((key, hash)) => self.repeated(identity.user, key, hash).await,
+            Some((key, hash)) => {
+                let first = self.repeated(identity.user, key, hash).await?;
+                // One's rights may have changed since.
+                Ok(first.filter(|task| readable(identity, &task.cluster)))
+            }
             None => Ok(None),
         }
+    }
+
+    /// What stands against a task that could not be stored.
+    async fn why_nothing(&self, task: &NewTask) -> Result<TaskError, TaskError> {
+        let client = self.inner.pool.get().await?;
+        let author = db::accounts::get(&**client, task.user).await?;
+        Ok(match author {
+            Some(user) if user.disabled_at.is_none() => no_cluster(&task.cluster),
+            _ => TaskError::Forbidden(format!("the account of {} is closed", task.username)),
+        })
     }
 
     /// The task that this key was first used for.
@@ -210,9 +226,10 @@ impl Service {
     /// A cluster that exists for the caller.
     fn cluster(&self, identity: &Identity, name: Option<&str>) -> Result<Cluster, TaskError> {
         let name = name.unwrap_or_else(|| self.inner.clusters.default_name());
-        let readable = identity.access.may_on(name, Right::ReadCluster);
-        let found = self.inner.clusters.get(name).filter(|_| readable);
-        let cluster = found.ok_or_else(|| no_cluster(name))?;
+        if !readable(identity, name) {
+            return Err(hidden(identity, name, no_cluster(name)));
+        }
+        let cluster = self.inner.clusters.get(name).ok_or_else(|| no_cluster(name))?;
         match cluster.nodes.state() {
             Sync::Never { error } => Err(TaskError::Unavailable(format!(
                 "the nodes of cluster {name:?} are not known yet: {}",
@@ -245,8 +262,11 @@ impl Service {
     /// [`TaskError`]
     pub async fn get(&self, identity: &Identity, task: TaskId) -> Result<TaskView, TaskError> {
         let client = self.inner.pool.get().await?;
-        let found = db::tasks::get(&**client, task).await?;
-        found.filter(|t| readable(identity, &t.cluster)).ok_or(TaskError::NotFound)
+        let found = db::tasks::get(&**client, task).await?.ok_or(TaskError::NotFound)?;
+        if readable(identity, &found.cluster) {
+            return Ok(found);
+        }
+        Err(hidden(identity, &found.cluster, TaskError::NotFound))
     }
 
     /// A page of tasks, newest first.
@@ -297,7 +317,8 @@ impl Service {
         Ok(ItemPage { items, seq: seq.0, next_cursor })
     }
 
-    /// Stores what a user wants of a task; whoever holds it sees that within half a second.
+    /// Stores what a user wants of a task; whoever holds it sees that within half a second. Returns the
+    /// task before and after.
     ///
     /// # Errors
     /// [`TaskError`]: `Conflict` when the task has ended or was cancelled before.
@@ -306,18 +327,22 @@ impl Service {
         identity: &Identity,
         task: TaskId,
         desired: Desired,
-    ) -> Result<TaskView, TaskError> {
-        let view = self.get(identity, task).await?;
-        let own = view.user_id == identity.user.0;
+    ) -> Result<[TaskView; 2], TaskError> {
+        let before = self.get(identity, task).await?;
+        let own = before.user_id == identity.user.0;
         let right = if own { Right::SteerOwnTask } else { Right::SteerAnyTask };
-        require(identity, &view.cluster, &[right])?;
+        require(identity, &before.cluster, &[right])?;
+        if desired == Desired::Run {
+            // Whoever may not do that any more does not have it done.
+            self.require_again(identity, &before).await?;
+        }
         let client = self.inner.pool.get().await?;
         let view =
             db::tasks::request(&**client, task, desired).await?.ok_or(TaskError::NotFound)?;
         // What has ended as it was wanted is no news; nothing else can be wanted of it.
         let has_ended = view.completed_at.is_some();
         if view.desired == desired.as_str() && (!has_ended || view.status == "cancelled") {
-            return Ok(view);
+            return Ok([before, view]);
         }
         Err(TaskError::Conflict(if view.completed_at.is_some() {
             format!("the task has ended: it is {}", view.status)
@@ -332,7 +357,7 @@ enum Inserted {
     New(Stored),
     /// Another that does the same to the same parent is under way.
     Child(TaskView),
-    /// The idempotency key was used before, or the cluster was removed.
+    /// The idempotency key was used before, the cluster was removed, or the account was closed.
     Nothing,
 }
 
@@ -357,6 +382,12 @@ async fn insert(
     let stored = db::tasks::insert(&transaction, task, owner, telling).await?;
     transaction.commit().await?;
     Ok(stored.map_or(Inserted::Nothing, Inserted::New))
+}
+
+/// What the caller may not read does not exist for them.
+fn hidden(identity: &Identity, cluster: &str, told: TaskError) -> TaskError {
+    let why = format!("{} may not read cluster {cluster}", identity.username);
+    TaskError::Hidden { told: Box::new(told), why }
 }
 
 fn no_cluster(name: &str) -> TaskError {

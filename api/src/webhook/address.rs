@@ -47,11 +47,13 @@ impl Address {
             && host(&self.0) == host(&other.0)
             && self.port() == other.port();
         let (base, path) = (self.0.path().trim_end_matches('/'), other.0.path());
-        // Steps upwards would lead out of what was allowed.
-        let climbs = path.split('/').any(|part| {
-            let part = part.to_ascii_lowercase().replace("%2e", ".");
-            part == ".." || part == "."
-        });
+        // Steps upwards would lead out of what was allowed; what some servers take for the sign between
+        // steps, and others not, is not needed for anything else.
+        let path_as_read = path.to_ascii_lowercase().replace("%2e", ".");
+        let climbs = path_as_read.split('/').any(|part| {
+            let name = part.split(';').next().unwrap_or_default();
+            name == ".." || name == "."
+        }) || ["%2f", "%5c", "\\"].iter().any(|sign| path_as_read.contains(sign));
         let below =
             path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         origin && below && !climbs
@@ -133,6 +135,9 @@ mod tests {
             "https://hooks.example.com.evil.org/knm/",
             "https://hooks.example.com/knm/../admin",
             "https://hooks.example.com/knm/%2E%2e/admin",
+            "https://hooks.example.com/knm/..%2fadmin",
+            "https://hooks.example.com/knm/..%5Cadmin",
+            "https://hooks.example.com/knm/..;a=b/admin",
             "http://10.0.0.1/",
             "http://169.254.169.254/",
         ] {

@@ -129,6 +129,25 @@ async fn failures_look_alike_and_make_the_next_attempt_wait() {
     assert_eq!(app.count("sessions").await, 1);
 }
 
+/// Nobody has said which proxy is in front: one of its visitors does not keep the others out.
+#[tokio::test]
+async fn a_flood_through_a_proxy_that_is_not_named_hits_only_who_sends_it() {
+    let app = TestApp::start().await;
+    app.account("jane", Role::Viewer).await;
+    let login = async |visitor: &str, name: &str, password: &str| {
+        let headers = [("content-type", "application/json"), ("x-forwarded-for", visitor)];
+        let body = login_body(name, password).to_string();
+        let answer = app.api.send(Method::POST, "/api/v1/auth/login", &headers, body).await;
+        answer.expect("answers").status.as_u16()
+    };
+    let mut tries = 0;
+    while login("203.0.113.66", &format!("nobody{tries}"), "wrong").await != 429 {
+        tries += 1;
+        assert!(tries < 100, "whoever guesses has to wait");
+    }
+    assert_eq!(login("203.0.113.7", "jane", PASSWORD).await, 200);
+}
+
 #[tokio::test]
 async fn a_session_slides_up_to_its_end_and_no_further() {
     let app = TestApp::start().await;
@@ -214,6 +233,41 @@ async fn personal_tokens_hold_what_they_were_given_until_they_are_revoked() {
     assert_eq!(api.send(Method::DELETE, &path, &[], "").await.expect("answers").status, 204);
     assert_eq!(bot.get(me).await.expect("answers").status, 401);
     assert_eq!(api.send(Method::DELETE, &path, &[], "").await.expect("answers").status, 404);
+}
+
+/// A token in wrong hands does not shut its owner out.
+#[tokio::test]
+async fn a_token_ends_itself_and_nothing_else() {
+    let app = TestApp::start().await;
+    let (me, tokens, sessions) =
+        ("/api/v1/auth/me", "/api/v1/auth/tokens", "/api/v1/auth/sessions");
+    let api = app.signed_in(Role::Admin).await;
+    let token = async |name: &str| {
+        let made = api.post(tokens, &json!({"name": name})).await.expect("answers");
+        let made = made.ok().expect("a token");
+        let text = |key: &str| made[key].as_str().expect("text").to_owned();
+        (format!("{tokens}/{}", text("id")), app.api.with_token(text("token")))
+    };
+    let ((lost_path, lost), (other_path, other)) = (token("lost").await, token("other").await);
+    let list = api.get(sessions).await.expect("answers").ok().expect("a list");
+    let session = list["sessions"][0]["id"].as_str().expect("an id");
+    let session = format!("{sessions}/{session}");
+    for (method, path) in [
+        (Method::GET, sessions),
+        (Method::GET, tokens),
+        (Method::DELETE, session.as_str()),
+        (Method::DELETE, other_path.as_str()),
+    ] {
+        let answer = lost.send(method.clone(), path, &[], "").await.expect("answers");
+        assert_eq!(refusal(&answer).0, 403, "{method} {path}");
+    }
+    for api in [&api, &other] {
+        assert_eq!(api.get(me).await.expect("answers").status, 200);
+    }
+    assert_eq!(lost.send(Method::DELETE, &lost_path, &[], "").await.expect("answers").status, 204);
+    assert_eq!(lost.get(me).await.expect("answers").status, 401);
+    let out = other.post("/api/v1/auth/logout", &serde_json::Value::Null).await.expect("answers");
+    assert_eq!(out.status, 204);
 }
 
 #[tokio::test]

@@ -116,6 +116,112 @@ async fn every_sign_in_refusal_change_and_task_is_there() {
     }
 }
 
+/// What one may not read does not exist, and asking for it is a refusal all the same.
+#[tokio::test]
+async fn asking_for_what_one_may_not_read_is_there() {
+    let app = TestApp::start().await;
+    let admin = app.signed_in(Role::Admin).await;
+    app.execute(
+        "INSERT INTO progress_tasks (id, user_id, cluster, action, total, pending)
+         SELECT '00000000-0000-7000-8000-000000000001', id, 'default', 'later', 1, 1 FROM users",
+    )
+    .await;
+    let clusters = json!({"elsewhere": "operator"});
+    let jane =
+        json!({"username": "jane", "password": PASSWORD, "role": "operator", "clusters": clusters});
+    admin.post("/api/v1/users", &jane).await.expect("answers").ok().expect("made");
+    let jane = app.api.login("jane", PASSWORD).await.expect("signs in");
+    let tasks = "/api/v1/tasks/00000000-0000-7000-8000-00000000000";
+    for path in ["/api/v1/clusters/default", &format!("{tasks}1"), &format!("{tasks}2")] {
+        assert_eq!(refusal(&jane.get(path).await.expect("answers")).0, 404, "{path}");
+    }
+    let label = json!({"action": "label", "nodes": {"all": true}, "params": {"set": {"a": "b"}}});
+    let preview = jane.post("/api/v1/tasks/preview", &label).await.expect("answers");
+    assert_eq!(refusal(&preview), (422, "invalid".into(), vec!["cluster".into()]));
+    let refused = entries(&admin, "user=jane&result=refused").await;
+    assert_eq!(refused.len(), 3, "a task that there is not is no secret: {refused:?}");
+    for entry in refused {
+        assert_eq!(entry["detail"], "jane may not read cluster default");
+    }
+}
+
+#[tokio::test]
+async fn what_was_before_is_there() {
+    let encryption_key = "YSBrZXkgZm9yIHRlc3RzIGFuZCBkZW1vcyBvbmx5IDo=".to_owned();
+    let app = TestApp::start_with(Options { encryption_key, ..Options::default() }).await;
+    let admin = app.signed_in(Role::Admin).await;
+    let json = [("content-type", "application/json")];
+    let ask = async |method: Method, path: &str, body: Value| {
+        let answer = admin.send(method, path, &json, body.to_string()).await.expect("answers");
+        answer.ok().expect("done");
+    };
+    let at = |server: &str| {
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": {"token": "s3cr3t"}}],
+        });
+        json!({"kubeconfig": kubeconfig.to_string()})
+    };
+    let mut east = at("https://127.0.0.1:1");
+    east["name"] = "east".into();
+    ask(Method::POST, "/api/v1/clusters", east).await;
+    let path = "/api/v1/clusters/east";
+    ask(Method::PUT, path, at("https://127.0.0.1:2")).await;
+    ask(Method::DELETE, path, Value::Null).await;
+    let path = "/api/v1/freezes/default";
+    for reason in ["first", "second"] {
+        ask(Method::PUT, path, json!({"reason": reason})).await;
+    }
+    ask(Method::DELETE, path, Value::Null).await;
+    app.execute(
+        "INSERT INTO progress_tasks (id, user_id, cluster, action, total, pending)
+         SELECT '00000000-0000-7000-8000-000000000001', id, 'default', 'later', 1, 1 FROM users",
+    )
+    .await;
+    let task = "/api/v1/tasks/00000000-0000-7000-8000-000000000001";
+    ask(Method::POST, &format!("{task}/pause"), Value::Null).await;
+    let servers = ["https://127.0.0.1:1", "https://127.0.0.1:2"].map(|s| json!({"server": s}));
+    let reasons = ["first", "second"].map(|r| json!({"reason": r}));
+    let paused = json!({"action": "later", "desired": "pause"});
+    let null = || Value::Null;
+    for (word, before, after) in [
+        ("cluster.add", null(), servers[0].clone()),
+        ("cluster.replace", servers[0].clone(), servers[1].clone()),
+        ("cluster.remove", servers[1].clone(), null()),
+        ("cluster.thaw", reasons[1].clone(), null()),
+        ("task.pause", json!({"desired": "run"}), paused),
+    ] {
+        let [entry] = &entries(&admin, &format!("action={word}")).await[..] else {
+            panic!("{word}: one entry")
+        };
+        assert_eq!((&entry["before"], &entry["after"]), (&before, &after), "{word}");
+    }
+    let frozen = entries(&admin, "action=cluster.freeze").await;
+    let [second, first] = &frozen[..] else { panic!("two: {frozen:?}") };
+    assert_eq!((&first["before"], &first["after"]), (&null(), &reasons[0]));
+    assert_eq!((&second["before"], &second["after"]), (&reasons[0], &reasons[1]));
+    let text = serde_json::to_string(&entries(&admin, "").await).expect("JSON");
+    assert!(!text.contains("s3cr3t"));
+}
+
+/// Who is behind a proxy that is trusted, and the proxy itself where it is not.
+#[tokio::test]
+async fn the_address_is_the_visitors() {
+    for (trusted, address) in [(json!(["127.0.0.1"]), "203.0.113.7"), (json!([]), "127.0.0.1")] {
+        let config = json!({"api": {"trusted_proxies": trusted}});
+        let app = TestApp::start_with(Options { config, ..Options::default() }).await;
+        let headers =
+            [("content-type", "application/json"), ("x-forwarded-for", "6.6.6.6, 203.0.113.7")];
+        let body = json!({"username": "jane", "password": "wrong"}).to_string();
+        let login = app.api.send(Method::POST, "/api/v1/auth/login", &headers, body).await;
+        assert_eq!(refusal(&login.expect("answers")).0, 401);
+        let admin = app.signed_in(Role::Admin).await;
+        assert_eq!(entries(&admin, "user=jane").await[0]["address"], address);
+    }
+}
+
 #[tokio::test]
 async fn the_export_is_whole_and_no_spreadsheet_runs_it() {
     let app = TestApp::start().await;

@@ -8,6 +8,7 @@ mod migrations;
 mod nodes;
 mod outside_bytes;
 mod problems;
+mod races;
 mod support;
 mod tasks;
 mod tls;

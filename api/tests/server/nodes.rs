@@ -2,7 +2,10 @@
 
 use http::Method;
 use knm_shared::session::Role;
+use knm_tests::api::Api;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::support::{Options, TestApp, refusal, until};
 
@@ -107,4 +110,33 @@ async fn clusters_say_how_they_are() {
         "freezes": []
     }]);
     assert_eq!(list["clusters"], expected);
+}
+
+/// Whoever follows nodes leaves room for others who do.
+#[tokio::test]
+async fn one_user_follows_no_more_than_their_share() {
+    let app = TestApp::start().await;
+    let (viewer, operator) =
+        (app.signed_in(Role::Viewer).await, app.signed_in(Role::Operator).await);
+    let follow = async |api: &Api| {
+        let token = api.token().expect("signed in");
+        let head = format!(
+            "GET {NODES}/events HTTP/1.1\r\nHost: knm\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(app.address).await.expect("connects");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut line = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut line).await.expect("answers");
+        (stream, String::from_utf8_lossy(&line)["HTTP/1.1 ".len()..].to_owned())
+    };
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let (stream, status) = follow(&viewer).await;
+        assert_eq!(status, "200");
+        streams.push(stream);
+    }
+    assert_eq!(follow(&viewer).await.1, "429");
+    assert_eq!(follow(&operator).await.1, "200");
+    streams.pop();
+    until("there is room again", async || follow(&viewer).await.1 == "200").await;
 }

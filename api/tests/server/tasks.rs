@@ -1,8 +1,11 @@
 //! Tasks over HTTP; what they do is tested where it is done.
 
+use http::Method;
 use http::header::LOCATION;
+use knm_shared::ids::TaskId;
 use knm_shared::session::Role;
-use knm_tests::api::label_task;
+use knm_tests::api::{Api, label_task};
+use serde_json::json;
 
 use super::support::{PASSWORD, TestApp, refusal, until};
 
@@ -52,6 +55,33 @@ async fn roles_decide_who_submits_and_steers() {
     let path = format!("/api/v1/tasks/{task}/cancel");
     let theirs = second.post(&path, &serde_json::json!({})).await.expect("answers");
     assert_eq!(refusal(&theirs).0, 403);
+}
+
+#[tokio::test]
+async fn what_one_may_not_do_any_more_is_not_resumed() {
+    let app = TestApp::start().await;
+    let admin = app.signed_in(Role::Admin).await;
+    app.account("jane", Role::Admin).await;
+    let jane = app.api.login("jane", PASSWORD).await.expect("signs in");
+    // Nothing is begun meanwhile.
+    let json = [("content-type", "application/json")];
+    let freeze = admin.send(Method::PUT, "/api/v1/freezes/*", &json, r#"{"reason":"a test"}"#);
+    freeze.await.expect("answers").ok().expect("frozen");
+    let body = json!({"action": "drain", "nodes": {"names": app.sim.node_names()}});
+    let drain = jane.submit(&body).await.expect("accepted");
+    let label = label_task(&app.sim.node_names(), "team", "blue");
+    let label = jane.submit(&label).await.expect("accepted");
+    app.execute("UPDATE users SET role = 'operator' WHERE username = 'jane'").await;
+    let steer = async |api: &Api, task: TaskId, how: &str| {
+        let path = format!("/api/v1/tasks/{task}/{how}");
+        api.post(&path, &json!({})).await.expect("answers").status.as_u16()
+    };
+    for task in [drain, label] {
+        assert_eq!(steer(&jane, task, "pause").await, 202, "one's own can be stopped");
+    }
+    assert_eq!(steer(&jane, drain, "resume").await, 403);
+    assert_eq!(steer(&jane, label, "resume").await, 202);
+    assert_eq!(steer(&admin, drain, "resume").await, 202);
 }
 
 #[tokio::test]

@@ -25,6 +25,10 @@ fn id(user: &Value) -> &str {
     user["id"].as_str().expect("an id")
 }
 
+async fn whoami(api: &Api) -> Value {
+    api.get("/api/v1/auth/me").await.expect("answers").ok().expect("me")
+}
+
 async fn status(api: &Api, path: &str) -> u16 {
     api.get(path).await.expect("answers").status.as_u16()
 }
@@ -50,11 +54,11 @@ async fn an_account_is_made_changed_and_closed() {
     let bot = app.api.with_token(token);
     let me = "/api/v1/auth/me";
 
-    // More rights: whoever has them signs in for them; a token goes on, with what its owner may.
+    // More rights: whoever has them signs in for them; a token goes on with those that it was given.
     let changed = patch(&admin, id(&jane), json!({"role": "operator"})).await;
     assert_eq!(changed.ok().expect("changed")["role"], "operator");
     assert_eq!(status(&theirs, me).await, 401, "signed in with the rights of before");
-    assert_eq!(bot.get(me).await.expect("answers").ok().expect("me")["role"], "operator");
+    assert_eq!(bot.get(me).await.expect("answers").ok().expect("me")["role"], "viewer");
 
     let theirs = app.api.login("jane", PASSWORD).await.expect("signs in");
     let reset = json!({"password": "battery staple"});
@@ -221,6 +225,15 @@ async fn clusters_that_a_user_is_not_bound_to_do_not_exist() {
     assert_eq!(status(&chief, "/api/v1/audit").await, 403);
     let me = chief.get("/api/v1/auth/me").await.expect("answers").ok().expect("me");
     assert_eq!(me["clusters"], json!({"default": "admin"}));
+    // Their tokens may have what they have there.
+    for (role, given) in [(json!("operator"), "operator"), (Value::Null, "admin")] {
+        let body = json!({"name": "bot", "role": role});
+        let token = chief.post("/api/v1/auth/tokens", &body).await.expect("answers");
+        let token = token.ok().expect("a token")["token"].as_str().expect("a secret").to_owned();
+        let bot = app.api.with_token(token);
+        let me = bot.get("/api/v1/auth/me").await.expect("answers").ok().expect("me");
+        assert_eq!((&me["role"], &me["clusters"]["default"]), (&json!("viewer"), &json!(given)));
+    }
 }
 
 #[tokio::test]
@@ -269,6 +282,16 @@ async fn ones_own_sessions_and_password() {
     assert_eq!(status(&bot, me).await, 200);
     assert!(app.api.login("jane", PASSWORD).await.is_err());
     app.api.login("jane", "battery staple").await.expect("signs in");
+
+    let path = format!("{USERS}/{}/password", id(&whoami(&other).await));
+    let own = other.post(&path, &json!({"password": "battery staple"})).await.expect("answers");
+    assert_eq!(refusal(&own).0, 403, "one's own takes the password that one has");
+    assert_eq!(status(&other, me).await, 200);
+    let body = json!({"current": "battery staple", "password": PASSWORD, "end_tokens": true});
+    let changed = here.post("/api/v1/auth/password", &body).await.expect("answers");
+    assert_eq!((changed.status.as_u16(), status(&here, me).await), (204, 200));
+    assert_eq!(status(&bot, me).await, 401, "tokens end when that is wished");
+    assert_eq!(change(&here, PASSWORD, "battery staple").await.status, 204);
 
     // Guesses wait as they do at the door.
     for _ in 0..7 {

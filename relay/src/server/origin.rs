@@ -55,8 +55,12 @@ impl Origin {
         Some(Self { scheme, host: authority.host().to_ascii_lowercase(), port })
     }
 
-    /// A page cannot choose these headers: the browser writes Host, a proxy X-Forwarded-Host.
+    /// A page cannot choose these headers: the browser writes Host, a proxy X-Forwarded-Host. Where the
+    /// socket came over TLS, a page of the same host in plain text is anybody's on its way.
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
+        if came_over_tls(headers) && self.scheme != "https" {
+            return false;
+        }
         let forwarded = headers.get("x-forwarded-host");
         headers.get(HOST).into_iter().chain(forwarded).any(|value| {
             let authority = value.to_str().ok().and_then(|v| v.trim().parse::<Authority>().ok());
@@ -66,6 +70,13 @@ impl Origin {
             })
         })
     }
+}
+
+/// As the nearest proxy says; whoever has none in front gains nothing by saying so themselves.
+fn came_over_tls(headers: &HeaderMap) -> bool {
+    let said = headers.get_all("x-forwarded-proto").iter().next_back();
+    let nearest = said.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    nearest.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
 }
 
 fn port(authority: &Authority, scheme: &str) -> Option<u16> {
@@ -103,6 +114,20 @@ mod tests {
             ],
         ] {
             assert!(none.check(&headers(good)).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn over_tls_a_page_in_plain_text_is_another() {
+        for (proto, page, good) in [
+            ("https", "https://knm.example", true),
+            ("https", "http://knm.example", false),
+            ("http, https", "http://knm.example", false),
+            ("http", "http://knm.example", true),
+        ] {
+            let pairs = [("host", "knm.example"), ("x-forwarded-proto", proto), ("origin", page)];
+            let headers = headers(&pairs);
+            assert_eq!(origins(&[]).check(&headers).is_ok(), good, "{proto} {page}");
         }
     }
 

@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use knm_tests::api::{Answer, Api};
+use knm_tests::kube_sim::{KubeSim, SimOptions};
+use knm_tests::pod::ENCRYPTION_KEY;
 use knm_tests::scenario::{ADMIN, PASSWORD, World};
 use knm_tests::ws::{Connection, Message};
 use serde_json::{Value, json};
@@ -79,20 +81,33 @@ async fn sign_in(heard: &Heard, client: &Api, name: &str, password: &str) -> any
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_any_log_answer_frame_or_metric() -> anyhow::Result<()> {
     // Everything that the programs can be made to say.
-    let config = json!({"log": {"level": "trace"}, "api": {"trusted_proxies": ["127.0.0.1"]}});
+    let of_webhooks = "a-key-to-sign-with-2b90";
+    let nobody = "http://127.0.0.1:1/hook";
+    let config = json!({
+        "log": {"level": "trace"},
+        "api": {"trusted_proxies": ["127.0.0.1"]},
+        "webhook": {"url": nobody, "allowed": [nobody], "secret": of_webhooks},
+    });
     let world = World::new("leaks").pods(2).nodes(3).config(config).start().await?;
     let heard = Heard::default();
     let wrong = "not-the-right-one-7f3a";
     let (reset, forged) = ("reset-by-somebody-51c2", "knm_forged-e19d0b");
+    // A number, as somebody's script sends it.
+    let number: u64 = 8_812_734_410_937;
+    let of_cluster = "t0ken-of-a-cluster-44d1";
     for (what, secret) in [
         ("the administrator's password", PASSWORD),
         ("a user's password", USER_PASSWORD),
         ("a wrong password", wrong),
         ("a password that was reset", reset),
         ("a forged token", forged),
+        ("the token of a cluster", of_cluster),
+        ("the key of webhooks", of_webhooks),
+        ("the key of kubeconfigs", ENCRYPTION_KEY),
     ] {
         heard.secret(what, secret);
     }
+    heard.secret("a password of digits", &number.to_string());
     let of_database = world.database.server().password();
     if of_database.len() >= 6 {
         heard.secret("the database's password", of_database);
@@ -105,6 +120,26 @@ async fn no_secret_is_in_any_log_answer_frame_or_metric() -> anyhow::Result<()> 
     heard.ask(&client, post.clone(), "/api/v1/auth/login", &[JSON], &failed).await?;
     let malformed = json!({"username": "jane", "password": [wrong]});
     heard.ask(&client, post.clone(), "/api/v1/auth/login", &[JSON], &malformed).await?;
+    let of_digits = json!({"username": "jane", "password": number, "role": "viewer"});
+    for misplaced in [json!(wrong), json!(number), of_digits] {
+        heard.ask(&client, post.clone(), "/api/v1/auth/login", &[JSON], &misplaced).await?;
+        heard.ask(&admin, post.clone(), "/api/v1/auth/password", &[JSON], &misplaced).await?;
+        heard.ask(&admin, post.clone(), "/api/v1/users", &[JSON], &misplaced).await?;
+        heard.ask(&admin, post.clone(), "/api/v1/auth/tokens", &[JSON], &misplaced).await?;
+    }
+    let other = KubeSim::start(SimOptions::default()).await?;
+    let good = other.kubeconfig_with_token(of_cluster);
+    for bad in [
+        good.replace("server:", "server: ["),
+        of_cluster.to_owned(),
+        format!("{{users: [{{name: a, user: {of_cluster}}}]}}"),
+        format!("{{users: [{{name: a, user: {{token: [{of_cluster}]}}}}]}}"),
+    ] {
+        let body = json!({"name": "other", "kubeconfig": bad});
+        heard.ask(&admin, post.clone(), "/api/v1/clusters", &[JSON], &body).await?;
+    }
+    let body = json!({"name": "other", "kubeconfig": good});
+    heard.ask(&admin, post.clone(), "/api/v1/clusters", &[JSON], &body).await?.ok()?;
     let extra = json!({"username": "jane", "password": wrong, "otp": wrong});
     heard.ask(&client, post.clone(), "/api/v1/auth/login", &[JSON], &extra).await?;
     let jane = json!({"username": "jane", "password": USER_PASSWORD, "role": "operator"});
@@ -171,6 +206,7 @@ async fn no_secret_is_in_any_log_answer_frame_or_metric() -> anyhow::Result<()> 
         "/api/v1/audit/export",
         "/api/v1/audit/export?format=jsonl",
         "/api/v1/users",
+        "/api/v1/clusters",
         "/api/v1/openapi.json",
         "/api/v1/meta",
     ] {

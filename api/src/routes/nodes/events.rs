@@ -32,6 +32,7 @@ use utoipa::ToSchema;
 
 use super::{NodeView, cluster, known};
 use crate::clusters::{Change, Cluster};
+use crate::http::inflight::{Turn, Whose};
 use crate::http::router::Outcome;
 use crate::http::{Problem, Request, Response, boxed, problem};
 use crate::routes::State;
@@ -99,16 +100,18 @@ pub struct DeleteEvent {
     responses(
         (status = 200, body = SnapshotEvent, content_type = "text/event-stream"),
         (status = 404, body = problem::Document, content_type = "application/problem+json"),
+        (status = 429, body = problem::Document, content_type = "application/problem+json"),
         (status = 503, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn events(state: State, request: Request, _identity: Identity) -> Outcome {
+pub async fn events(state: State, request: Request, identity: Identity) -> Outcome {
     let cluster = cluster(&state, &request)?;
     known(&cluster)?;
+    let turn = state.in_flight.enter(Whose::Stream(identity.user))?;
     let room = Arc::clone(&state.streams.room).try_acquire_owned();
     let room = room.map_err(|_| Problem::unavailable("too many event streams are open"))?;
     let token = Token::from_headers(&request.parts.headers);
-    let follower = Follower::new(state, cluster, token, room);
+    let follower = Follower::new(state, cluster, token, (room, turn));
     let frames = stream::unfold(follower, |mut follower| async move {
         let bytes = follower.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(bytes)), follower))
@@ -131,7 +134,7 @@ struct Follower {
     ready: VecDeque<Bytes>,
     pause_ends: Instant,
     check_at: Instant,
-    _room: OwnedSemaphorePermit,
+    _room: (OwnedSemaphorePermit, Turn),
 }
 
 impl Follower {
@@ -139,7 +142,7 @@ impl Follower {
         state: State,
         cluster: Cluster,
         token: Option<Token>,
-        room: OwnedSemaphorePermit,
+        room: (OwnedSemaphorePermit, Turn),
     ) -> Self {
         let changes = cluster.nodes.changes();
         let (pause_ends, check_at) = (Instant::now() + PAUSE, Instant::now() + CHECK);

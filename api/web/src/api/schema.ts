@@ -305,7 +305,7 @@ export interface paths {
         put?: never;
         /**
          * Change one's own password
-         * @description Ends one's other sessions. Only a session that began with a password can do it. Wrong guesses make
+         * @description Ends one's other sessions, and if that is asked for one's tokens. Only a session that began with a password can do it. Wrong guesses make
          *     the next one wait, as when signing in.
          */
         post: {
@@ -368,7 +368,7 @@ export interface paths {
         };
         /**
          * List sessions
-         * @description One's own; tokens are not among them.
+         * @description One's own; tokens are not among them, and cannot list them.
          */
         get: {
             parameters: {
@@ -385,6 +385,14 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["SessionList"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
             };
@@ -409,7 +417,8 @@ export interface paths {
         post?: never;
         /**
          * End a session
-         * @description One of one's own, at once and everywhere: open WebSockets that use it are closed.
+         * @description One of one's own, at once and everywhere: open WebSockets that use it are closed. A personal token
+         *     cannot.
          */
         delete: {
             parameters: {
@@ -428,6 +437,14 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content?: never;
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
                 };
                 404: {
                     headers: {
@@ -451,7 +468,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List personal tokens */
+        /**
+         * List personal tokens
+         * @description Only in a session that began with a password.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -467,6 +487,14 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["TokenList"];
+                    };
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
                     };
                 };
             };
@@ -517,7 +545,7 @@ export interface paths {
         post?: never;
         /**
          * Revoke a personal token
-         * @description At once, everywhere: open WebSockets that use it are closed.
+         * @description At once, everywhere: open WebSockets that use it are closed. A token can revoke itself, but no other.
          */
         delete: {
             parameters: {
@@ -536,6 +564,14 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content?: never;
+                };
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
                 };
                 404: {
                     headers: {
@@ -970,6 +1006,14 @@ export interface paths {
                     };
                 };
                 404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                429: {
                     headers: {
                         [name: string]: unknown;
                     };
@@ -2108,7 +2152,8 @@ export interface paths {
         put?: never;
         /**
          * Reset a password
-         * @description Ends all sessions and tokens of the user.
+         * @description Ends all sessions and tokens of the user. Somebody else's: one's own takes the password that one has
+         *     (`/api/v1/auth/password`).
          */
         post: {
             parameters: {
@@ -2825,6 +2870,8 @@ export interface components {
              * @description The password as it is.
              */
             current: string;
+            /** @description Whether one's personal tokens end, too. */
+            end_tokens?: boolean;
             /**
              * Format: password
              * @description The password as it is to be, at least 8 characters.
@@ -3295,7 +3342,7 @@ export interface components {
             last_used_at: string;
             /** @description What it is for. */
             name: string;
-            /** @description What it may do at most; null: what its owner may. */
+            /** @description What it may do at most; null, of an older release: what its owner may. */
             role?: string | null;
         };
         /** @description A signed-in user. */
