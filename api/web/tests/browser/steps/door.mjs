@@ -26,9 +26,10 @@ export default {
     admin.expected = [/status of 401/]
     await admin.select(1, 3)
     await admin.begin('Label')
-    await admin.field('key').fill('kept')
+    await admin.setPair('kept', 'yes')
+    await admin.drawer.getByText('3 will change').first().waitFor()
     await admin.page.context().clearCookies()
-    await admin.field('value').fill('yes')
+    await admin.field('Reason').fill('the session ends meanwhile')
     await admin.page.getByText('Your session has ended').waitFor()
     await admin.page.getByText('Signed out').first().waitFor()
     await admin.shot('session-lost')
@@ -46,7 +47,7 @@ export default {
     await admin.page.keyboard.type(PASSWORD)
     await admin.page.keyboard.press('Enter')
     await admin.page.getByText('Your session has ended').waitFor({ state: 'detached' })
-    assert.equal(await admin.field('key').inputValue(), 'kept')
+    assert.deepEqual([await admin.field('key').inputValue(), await admin.field('value').inputValue()], ['kept', 'yes'])
     await admin.page.getByText('3 of 60 selected').waitFor()
     // And it works: what was refused is asked again without a further word.
     await admin.preview('3 will change')
