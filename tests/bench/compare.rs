@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::ensure;
 use clap::ValueEnum;
 
 mod bare;
@@ -110,6 +110,7 @@ pub(crate) async fn run(options: &Options, quick: bool) -> anyhow::Result<Verdic
     let mut report = Report::new(options.results.clone(), quick);
     let wanted = |case: Case| options.cases.is_empty() || options.cases.contains(&case);
     facts::run(&setting, &mut report).await?;
+    let mut failed = Vec::new();
     for case in Case::value_variants().iter().copied().filter(|case| wanted(*case)) {
         let begun = Instant::now();
         let played = match case {
@@ -122,10 +123,15 @@ pub(crate) async fn run(options: &Options, quick: bool) -> anyhow::Result<Verdic
             Case::Footprint => Box::pin(footprint::run(&setting, &mut report)).await,
             Case::Profile => Box::pin(profile::run(&setting, &mut report)).await,
         };
-        played.with_context(|| format!("case {case:?}"))?;
+        if let Err(error) = played {
+            // The others are worth knowing all the same.
+            report.say(&format!("**This case failed:** {error:#}"));
+            failed.push(format!("{case:?}"));
+        }
         report.took(begun.elapsed());
+        report.write()?;
     }
-    report.finish()?;
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     // What is missed is in the report, beside what is reached.
     Ok(Verdict::Reached)
 }

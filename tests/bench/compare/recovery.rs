@@ -197,7 +197,7 @@ async fn strike(world: &mut World, disaster: Disaster) -> anyhow::Result<()> {
         }
         Disaster::ListenerCut => {
             let cut = world.database.terminate(LISTENER).await?;
-            ensure!(cut == 2, "{cut} LISTEN sessions instead of 2");
+            ensure!(cut >= 1, "nobody listens");
             Ok(())
         }
         Disaster::PostgresRestart => {

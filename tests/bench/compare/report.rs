@@ -22,7 +22,6 @@ struct Target {
 pub(crate) struct Report {
     folder: Option<PathBuf>,
     name: String,
-    quick: bool,
     /// What comes before the figures to reach.
     head: String,
     body: String,
@@ -39,7 +38,6 @@ impl Report {
         Self {
             folder,
             name,
-            quick,
             head: format!("# Benchmarks of {date}\n"),
             body: String::new(),
             targets: Vec::new(),
@@ -102,32 +100,24 @@ impl Report {
         println!("\n({:.0} s)", time.as_secs_f64());
     }
 
-    /// Writes everything.
-    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
-        let took = self.begun.elapsed().as_secs();
-        if !self.targets.is_empty() {
-            let rows: Vec<Vec<String>> = self.targets.iter().map(Target::row).collect();
+    /// Writes what there is so far, and prints the figures to reach.
+    pub(crate) fn write(&self) -> anyhow::Result<()> {
+        let rows: Vec<Vec<String>> = self.targets.iter().map(Target::row).collect();
+        let mut text = self.head.clone();
+        if !rows.is_empty() {
             let table = table(&["what", "to reach", "measured", ""], &rows);
-            println!("\n## Figures to reach\n\n{table}");
-            let _ = write!(self.head, "\n## Figures to reach\n\n{table}");
-            if self.quick {
-                self.head.push_str(
-                    "\nA quick run: it shows that the benchmark works, not how fast anything is.\n",
-                );
-            }
+            println!("\nFigures to reach so far:\n\n{table}");
+            let _ = write!(text, "\n## Figures to reach\n\n{table}");
         }
-        if let Some(folder) = &self.folder {
-            std::fs::create_dir_all(folder)?;
-            for (file, svg) in &self.plots {
-                std::fs::write(folder.join(file), svg).with_context(|| file.clone())?;
-            }
-            let path = folder.join(format!("{}.md", self.name));
-            let _ = writeln!(self.body, "\nThe whole run took {} min {} s.", took / 60, took % 60);
-            std::fs::write(&path, format!("{}{}", self.head, self.body))
-                .with_context(|| path.display().to_string())?;
-            println!("\nWritten to {}, in {} min {} s.", path.display(), took / 60, took % 60);
+        let Some(folder) = &self.folder else { return Ok(()) };
+        std::fs::create_dir_all(folder)?;
+        for (file, svg) in &self.plots {
+            std::fs::write(folder.join(file), svg).with_context(|| file.clone())?;
         }
-        Ok(())
+        let took = self.begun.elapsed().as_secs();
+        let _ = write!(text, "{}\nThe run took {} min {} s.\n", self.body, took / 60, took % 60);
+        let path = folder.join(format!("{}.md", self.name));
+        std::fs::write(&path, text).with_context(|| path.display().to_string())
     }
 }
 

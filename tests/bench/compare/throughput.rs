@@ -69,7 +69,7 @@ impl System {
 }
 
 pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
-    let time = setting.time(Duration::from_millis(2_500));
+    let time = setting.time(Duration::from_millis(1_500));
     report.section("Durable progress throughput");
     report.say(&format!(
         "Item changes a second, each durable and told. Ours goes through the api's own writer with what \
@@ -143,7 +143,7 @@ pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Resul
 
 /// One task of so many nodes, half of which are done.
 async fn growth(setting: &Setting, report: &mut Report, postmaster: i32) -> anyhow::Result<()> {
-    let time = setting.time(Duration::from_secs(1));
+    let time = setting.time(Duration::from_millis(800));
     report.say(&format!(
         "**How the cost grows with the nodes of a task.** One task, half of its nodes done: the middle of \
          its way, so that `2 × nodes ÷ rate` is what the whole task takes to be written. Rounds of {:.1} s.",
