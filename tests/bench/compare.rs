@@ -29,6 +29,7 @@ mod report;
 mod rivals;
 mod throughput;
 
+use machine::Load;
 use peers::Peers;
 use report::Report;
 
@@ -112,7 +113,7 @@ pub(crate) async fn run(options: &Options, quick: bool) -> anyhow::Result<Verdic
     facts::run(&setting, &mut report).await?;
     let mut failed = Vec::new();
     for case in Case::value_variants().iter().copied().filter(|case| wanted(*case)) {
-        let begun = Instant::now();
+        let (begun, load) = (Instant::now(), Load::now()?);
         let played = match case {
             Case::Latency => Box::pin(latency::run(&setting, &mut report)).await,
             Case::Throughput => Box::pin(throughput::run(&setting, &mut report)).await,
@@ -128,7 +129,7 @@ pub(crate) async fn run(options: &Options, quick: bool) -> anyhow::Result<Verdic
             report.say(&format!("**This case failed:** {error:#}"));
             failed.push(format!("{case:?}"));
         }
-        report.took(begun.elapsed());
+        report.took(begun.elapsed(), load.others_since()?);
         report.write()?;
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use knm_tests::api::Api;
+use knm_tests::kube_sim::{KubeSim, SimOptions};
 use knm_tests::pod::{Pod, PodOptions};
+use knm_tests::postgres::Database;
 use knm_tests::process::{Log, Spec};
-use knm_tests::scenario::{ADMIN, PASSWORD, World};
+use knm_tests::scenario::{ADMIN, PASSWORD};
 use knm_tests::scratch;
 use knm_tests::ws::Connection;
 use knm_tests::ws::frame::ClientFrame;
@@ -48,7 +51,7 @@ impl System {
         match self {
             Self::Ours { concurrency } => format!("kube-node-manager, {concurrency} at a time"),
             Self::Kubectl => "kubectl label nodes --all".into(),
-            Self::Xargs { processes } => format!("kubectl label under xargs -P {processes} -n 50"),
+            Self::Xargs { processes } => format!("kubectl label under xargs -P {processes} -n 10"),
             Self::Bare { at_a_time } => format!("limit: bare PATCH, {at_a_time} at a time"),
         }
     }
@@ -61,9 +64,9 @@ struct Field {
     kubeconfig: PathBuf,
     nodes: Vec<String>,
     rounds: u32,
-    /// Dropped last.
-    _world: Option<World>,
-    _database: Option<knm_tests::postgres::Database>,
+    /// Both outlive the pod.
+    _sim: Option<KubeSim>,
+    _database: Database,
 }
 
 pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
@@ -98,7 +101,9 @@ pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Resul
         ));
         tell(report, &System::ALL, &figures, nodes);
         for (line, seconds) in lines.iter_mut().zip(&figures) {
-            line.points.push((nodes as f64, seconds.clone()));
+            if seconds.len() > 0 {
+                line.points.push((nodes as f64, seconds.clone()));
+            }
         }
         if nodes == 1_000 || setting.quick {
             reach(report, &figures, "label 1,000 nodes");
@@ -120,7 +125,7 @@ pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Resul
     field.stop().await?;
     report.say(&format!(
         "**{} nodes, and an API server that takes 5 ms for an answer**, as real ones do: here the \
-         processors are not the limit, and what counts is that there is always a request under way",
+         processors are less of a limit, and what counts is that there is always a request under way",
         number(nodes as f64)
     ));
     tell(report, &System::ALL, &figures, nodes);
@@ -130,15 +135,24 @@ pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Resul
     Ok(())
 }
 
-/// The best of ours against kubectl, and against the bare rate at the same number at a time.
+/// The best of ours against kubectl, and against the best of the bare PATCHes.
 fn reach(report: &mut Report, figures: &[Rounds], what: &'static str) {
-    let [_, _, ours, kubectl, _, _, bare] = figures else { return };
-    let best = figures[..3].iter().map(Rounds::median).fold(f64::INFINITY, f64::min);
-    let (times, share) = (kubectl.median() / best, bare.median() / ours.median());
+    let best = |wanted: fn(&System) -> bool| {
+        System::ALL
+            .iter()
+            .zip(figures)
+            .filter(|(system, _)| wanted(system))
+            .map(|(_, seconds)| seconds.median())
+            .fold(f64::INFINITY, f64::min)
+    };
+    let ours = best(|system| matches!(system, System::Ours { .. }));
+    let kubectl = best(|system| matches!(system, System::Kubectl));
+    let bare = best(|system| matches!(system, System::Bare { .. }));
+    let (times, share) = (kubectl / ours, bare / ours);
     report.target(
         what,
         "≥ 4 × faster than `kubectl label nodes --all`, ≥ 85 % of the API server's bare PATCH rate",
-        format!("{times:.1} × kubectl, {:.0} % of bare, both 200 at a time", share * 100.0),
+        format!("{times:.1} × kubectl, {:.0} % of bare", share * 100.0),
         times >= TIMES && share >= SHARE,
     );
 }
@@ -161,12 +175,16 @@ async fn play(
     setting: &Setting,
 ) -> anyhow::Result<Vec<Rounds>> {
     let mut figures = vec![Rounds::default(); systems.len()];
-    // What is done for the first time takes longer for everybody.
-    for system in systems {
-        field.round(*system).await.with_context(|| system.title())?;
+    // What is done for the first time takes longer; kubectl starts from nothing each time.
+    for system in [System::Ours { concurrency: 20 }, System::Bare { at_a_time: 20 }] {
+        field.round(system).await.with_context(|| system.title())?;
     }
     for _ in 0..setting.rounds() {
         for (system, seconds) in systems.iter().zip(&mut figures) {
+            // Minutes a round, and no other answer than at 1,000.
+            if matches!(system, System::Xargs { .. }) && field.nodes.len() > 1_000 {
+                continue;
+            }
             let took = field.round(*system).await.with_context(|| system.title())?;
             seconds.push(took.as_secs_f64());
         }
@@ -175,32 +193,27 @@ async fn play(
 }
 
 impl Field {
+    /// Open to everybody: kubectl sends no token over plain HTTP.
     async fn simulated(nodes: usize, latency: Duration) -> anyhow::Result<Self> {
-        let mut world = World::new("batch").pods(1).nodes(nodes).latency(latency).start().await?;
+        let sim = KubeSim::start(SimOptions { nodes, latency, ..SimOptions::default() }).await?;
         let kubeconfig = scratch::dir("kubectl")?.join("kubeconfig");
-        std::fs::write(&kubeconfig, world.sim.kubeconfig_with_token("pod-a"))?;
-        let client = Client::Plain(knm_tests::api::Api::new(world.sim.url()).with_token("pod-a"));
-        let pod = world.pods.remove(0);
-        let nodes = world.sim.node_names();
-        Ok(Self { pod, client, kubeconfig, nodes, rounds: 0, _world: Some(world), _database: None })
+        std::fs::write(&kubeconfig, sim.kubeconfig())?;
+        let client = Client::Plain(Api::new(sim.url()));
+        Self::on(kubeconfig, client, Some(sim)).await
     }
 
     async fn real(kubeconfig: PathBuf) -> anyhow::Result<Self> {
         let kubeconfig = kubeconfig.canonicalize().context("the kubeconfig")?;
         let client = Client::of(&kubeconfig).await?;
+        Self::on(kubeconfig, client, None).await
+    }
+
+    async fn on(kubeconfig: PathBuf, client: Client, sim: Option<KubeSim>) -> anyhow::Result<Self> {
         let nodes = client.nodes().await?;
         ensure!(!nodes.is_empty(), "the cluster has no nodes");
         let database = database("batch").await?;
         let pod = Pod::run(&database, &PodOptions::new("pod-a", &kubeconfig, PASSWORD)).await?;
-        Ok(Self {
-            pod,
-            client,
-            kubeconfig,
-            nodes,
-            rounds: 0,
-            _world: None,
-            _database: Some(database),
-        })
+        Ok(Self { pod, client, kubeconfig, nodes, rounds: 0, _sim: sim, _database: database })
     }
 
     async fn round(&mut self, system: System) -> anyhow::Result<Duration> {
@@ -214,7 +227,7 @@ impl Field {
             }
             System::Xargs { processes } => {
                 let label = format!("kubectl label --overwrite \"$@\" {KEY}={value}");
-                let some = format!("xargs -P {processes} -n 50 sh -c '{label}' label");
+                let some = format!("xargs -P {processes} -n 10 sh -c '{label}' label");
                 self.shell(&format!("kubectl get nodes -o name | {some}")).await?
             }
             System::Bare { at_a_time } => {

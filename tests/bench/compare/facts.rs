@@ -61,17 +61,18 @@ pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Resul
         versions.push(format!("{package} {}", setting.peers.version(package)?));
     }
     report.preface(
-        "Everything ran on this one machine, on loopback, at the same time as what it is compared with was \
-         idle: PostgreSQL, our programs or theirs, and the clients share its processors. The systems take \
+        "Everything ran on this one machine, on loopback, while what it is compared with was idle: PostgreSQL, our programs or theirs, and the clients share its processors. The systems take \
          turns within each case. Figures are medians of the rounds, with the least and the most in brackets. \
          `tests/bench/run` makes this report; another machine gives other figures.",
     );
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
     report.preface(&format!(
         "- **Machine**: {cores} × {model}, {:.0} GB of memory, Linux {}; one 8 KiB write with fdatasync \
-         takes {} µs\n- **Versions**: {}\n- **PostgreSQL**: its defaults but for `max_connections`: {}\n\
+         takes {} µs; load {load} when the run began\n- **Versions**: {}\n- **PostgreSQL**: its defaults but for `max_connections`: {}\n\
          - **Ours**: {} release build",
         kib.unwrap_or_default() / 1e6,
-        kernel.trim(),
+        kernel.trim().splitn(3, '.').take(2).collect::<Vec<_>>().join("."),
         sync_time()?,
         versions.join(", "),
         settings.join(", "),

@@ -64,6 +64,7 @@ pub(crate) fn number(n: f64) -> String {
         return "–".into();
     }
     let digits = match n.abs() {
+        n if n.fract() == 0.0 && n > 0.0 => 0,
         n if n >= 100.0 => 0,
         n if n >= 10.0 => 1,
         n if n >= 0.1 || n == 0.0 => 2,
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn numbers_have_three_digits_that_count_and_groups() {
         let written = [0.0, 0.0123, 0.456, 1.0, 12.34, 123.4, 1234.5, 1_234_567.0].map(number);
-        assert_eq!(written, ["0.00", "0.012", "0.46", "1.00", "12.3", "123", "1,234", "1,234,567"]);
+        assert_eq!(written, ["0.00", "0.012", "0.46", "1", "12.3", "123", "1,234", "1,234,567"]);
     }
 
     #[test]
@@ -101,7 +102,7 @@ mod tests {
         let mut rounds = Rounds::default();
         assert_eq!(rounds.to_string(), "–");
         [3.0, 1.0, 2.0, 10.0].into_iter().for_each(|n| rounds.push(n));
-        assert_eq!(rounds.to_string(), "2.50 (1.00–10.0)");
+        assert_eq!(rounds.to_string(), "2.50 (1–10.0)");
         assert_eq!((rounds.percentile(50), rounds.percentile(100)), (2.0, 10.0));
     }
 }

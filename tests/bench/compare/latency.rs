@@ -99,7 +99,7 @@ struct Figures {
 }
 
 pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
-    let time = setting.time(Duration::from_millis(1_200));
+    let time = setting.time(Duration::from_secs(1));
     report.section("Notification latency");
     report.say(&format!(
         "From publishing a change to the moment that a client holds it, one task, sockets on another \

@@ -197,10 +197,10 @@ impl Sampled {
 fn lines(text: &str) -> impl Iterator<Item = String> {
     text.lines().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit())).map(
         |line| {
-            let line = line.trim_end();
-            let line = line
-                .rsplit_once("::h")
-                .map_or(line, |(name, hash)| if hash.len() == 16 { name } else { line });
+            // Behind the symbol, newer versions have columns that are empty without more hardware.
+            let columns = line.trim().split("   ").map(str::trim).filter(|part| !part.is_empty());
+            let line =
+                columns.take_while(|part| !part.starts_with('-')).collect::<Vec<_>>().join("  ");
             line.chars().take(150).collect()
         },
     )

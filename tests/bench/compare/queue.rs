@@ -21,7 +21,7 @@ use super::peers::Peer;
 use super::report::Report;
 
 /// As many as tasks, so that no two write to one node.
-const NODES: usize = 1_000;
+const NODES: usize = 500;
 /// Submitting at a time, in all systems.
 const SENDERS: usize = 16;
 /// Jobs of one process at a time, in all systems.
@@ -34,7 +34,7 @@ enum System {
 }
 
 pub(crate) async fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
-    let tasks = setting.few(1_000, 60);
+    let tasks = setting.few(500, 60);
     report.section("Queue");
     report.say(&format!(
         "Tasks a second from the first submit to the last one done: {tasks} tasks of one node each, \

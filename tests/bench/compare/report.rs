@@ -95,9 +95,13 @@ impl Report {
         self.targets.push(Target { what, figure, measured, verdict: Verdict::of(reached) });
     }
 
-    /// The end of a case.
-    pub(crate) fn took(&self, time: Duration) {
-        println!("\n({:.0} s)", time.as_secs_f64());
+    /// The end of a case, and how much of the processors somebody else has taken meanwhile.
+    pub(crate) fn took(&mut self, time: Duration, others: f64) {
+        self.say(&format!(
+            "*{:.0} s. Others than this run, the kernel's own threads among them, had {others:.0} % of the \
+             processors.*",
+            time.as_secs_f64()
+        ));
     }
 
     /// Writes what there is so far, and prints the figures to reach.
