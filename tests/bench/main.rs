@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use knm_tests::scratch;
 
+mod compare;
 mod relay_idle;
 mod relay_latency;
 mod relay_slow;
@@ -94,6 +95,8 @@ enum Bench {
     },
     /// All of the relay's
     Relay,
+    /// Side by side with what people would use instead; `tests/bench/run` prepares and runs it
+    Compare(compare::Options),
 }
 
 /// Whether the figures to reach were reached.
@@ -113,6 +116,7 @@ async fn play(bench: &Bench, quick: bool) -> anyhow::Result<Verdict> {
     let few = |n: usize, least: usize| if quick { n.min(least) } else { n };
     let short = |n: u64, least: u64| Duration::from_secs(if quick { n.min(least) } else { n });
     match *bench {
+        Bench::Compare(ref options) => compare::run(options, quick).await,
         Bench::RelayIdle { sockets } => relay_idle::run(few(sockets, 200)).await,
         Bench::RelayLatency { sockets, rate, seconds } => {
             relay_latency::run(few(sockets, 20), rate, short(seconds, 2)).await

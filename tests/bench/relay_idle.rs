@@ -23,12 +23,55 @@ const SCRAPES: usize = 51;
 /// Connecting at a time.
 const AT_ONCE: usize = 200;
 
+/// In KiB, and a scrape in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Idle {
+    /// The relay alone.
+    pub(crate) alone: u64,
+    /// With idle sockets.
+    pub(crate) full: u64,
+    /// With a quiet task followed on each of them.
+    pub(crate) following: u64,
+    /// After all have left.
+    pub(crate) after: u64,
+    pub(crate) scrape: f64,
+    sockets: usize,
+}
+
+impl Idle {
+    /// What a socket takes, in KiB.
+    pub(crate) fn each(&self, now: u64) -> f64 {
+        now.saturating_sub(self.alone) as f64 / self.sockets as f64
+    }
+
+    /// Whether memory is as it is to be.
+    pub(crate) fn is_small(&self) -> bool {
+        self.alone <= RELAY && self.each(self.full) <= SOCKET && self.each(self.following) <= SOCKET
+    }
+}
+
 pub(crate) async fn run(sockets: usize) -> anyhow::Result<Verdict> {
     println!("relay-idle: {sockets} sockets");
+    let idle = measure(sockets).await?;
+    let Idle { alone, full, following, after, scrape, .. } = idle;
+    println!("  idle relay                      {alone:>8} KiB (to reach: {RELAY})");
+    println!(
+        "  with idle sockets               {full:>8} KiB: {:.1} KiB each (to reach: {SOCKET})",
+        idle.each(full)
+    );
+    println!(
+        "  each after a snapshot of 1,000  {following:>8} KiB: {:.1} KiB each (to reach: {SOCKET})",
+        idle.each(following)
+    );
+    println!("  a scrape                        {scrape:>8.1} ms (to reach: {SCRAPE})");
+    println!("  after all have left             {after:>8} KiB");
+    Ok(Verdict::of(idle.is_small() && scrape <= SCRAPE))
+}
+
+pub(crate) async fn measure(sockets: usize) -> anyhow::Result<Idle> {
     let stage = stage("idle").await?;
     sleep(Duration::from_secs(2)).await;
     let alone = resident(stage.relay(0))?;
-    println!("  idle relay                      {alone:>8} KiB (to reach: {RELAY})");
     let mut clients = Vec::new();
     while clients.len() < sockets {
         let mut coming = JoinSet::new();
@@ -43,11 +86,6 @@ pub(crate) async fn run(sockets: usize) -> anyhow::Result<Verdict> {
     until_connected(&stage, sockets).await?;
     sleep(Duration::from_secs(2)).await;
     let full = resident(stage.relay(0))?;
-    let each = |now: u64| now.saturating_sub(alone) as f64 / sockets as f64;
-    println!(
-        "  with idle sockets               {full:>8} KiB: {:.1} KiB each (to reach: {SOCKET})",
-        each(full)
-    );
     // A large frame each, and quiet again.
     let task = stage.task(1_000).await?;
     for client in &mut clients {
@@ -55,19 +93,12 @@ pub(crate) async fn run(sockets: usize) -> anyhow::Result<Verdict> {
         while client.next_text().await.is_some_and(|t| !t.contains("\"type\":\"snapshot\"")) {}
     }
     let following = resident(stage.relay(0))?;
-    println!(
-        "  each after a snapshot of 1,000  {following:>8} KiB: {:.1} KiB each (to reach: {SOCKET})",
-        each(following)
-    );
     let scrape = scrape(&stage).await?;
-    println!("  a scrape                        {scrape:>8.1} ms (to reach: {SCRAPE})");
-    let reached =
-        alone <= RELAY && each(full) <= SOCKET && each(following) <= SOCKET && scrape <= SCRAPE;
     drop(clients);
     until_connected(&stage, 0).await?;
-    println!("  after all have left             {:>8} KiB", resident(stage.relay(0))?);
+    let after = resident(stage.relay(0))?;
     stage.stop().await?;
-    Ok(Verdict::of(reached))
+    Ok(Idle { alone, full, following, after, scrape, sockets })
 }
 
 /// From request to answer, in milliseconds: the median.

@@ -11,7 +11,7 @@ use knm_tests::postgres::{Sql, shared_server};
 use knm_tests::stage::Stage;
 use knm_tests::ws::frame::ClientFrame;
 use knm_tests::ws::{Connection, Latencies};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -19,18 +19,26 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Nodes of the task that is followed.
 const ITEMS: u32 = 200;
 
-/// A relay without a proxy in between, which says little.
+/// A relay without a proxy in between, which says little; live.
 pub(crate) async fn stage(name: &str) -> anyhow::Result<Stage> {
+    let stage = relay(name, &json!({})).await?;
+    stage.until_state(0, "live", "live").await?;
+    Ok(stage)
+}
+
+/// The same with more configuration, live or not.
+pub(crate) async fn relay(name: &str, more: &Value) -> anyhow::Result<Stage> {
     let database = shared_server().await?.database(name).await?;
     let server = database.server();
-    let config = json!({
+    let mut config = json!({
         "database": {"host": server.host(), "port": server.port()},
         "relay": {"max_connections_per_user": 20_000},
         "log": {"level": "info"},
     });
-    let stage = Stage::on(database, 1, &config).await?;
-    stage.until_state(0, "live", "live").await?;
-    Ok(stage)
+    if let (Some(config), Some(more)) = (config.as_object_mut(), more.as_object()) {
+        config.extend(more.clone());
+    }
+    Stage::on(database, 1, &config).await
 }
 
 /// A task that never ends, and its writer, one statement a step.

@@ -1,6 +1,6 @@
 //! Single rules of the hub, each where it can be read.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use knm_shared::access::{Access, Reach};
@@ -119,6 +119,27 @@ fn contiguous_steps_need_no_read_and_are_shared() {
         panic!("one live step each: {a:?} {b:?}");
     };
     assert!(std::sync::Arc::ptr_eq(a, b));
+}
+
+/// Also of a page, and of what slow clients get merged.
+#[test]
+fn a_frame_is_encoded_once_however_many_get_it() {
+    let (mut hub, mut row) = (hub(), Row::new(0));
+    let crowd: Vec<_> = (0..200).map(|_| connect(&mut hub)).collect();
+    for id in &crowd {
+        hub.subscribe(*id, row.id, None).expect("few");
+    }
+    read_all(&mut hub, &row);
+    for steps in [0, 1, 100] {
+        for n in 0..steps {
+            hub.notify(&row.step(&[(n, ItemStatus::Running)], false));
+        }
+        let texts: Vec<_> =
+            crowd.iter().flat_map(|id| frames(&mut hub, *id)).map(|frame| frame.encode()).collect();
+        assert_eq!(texts.len(), crowd.len(), "one frame for each");
+        let encoded: BTreeSet<_> = texts.iter().map(|text| text.as_str().as_ptr()).collect();
+        assert_eq!(encoded.len(), 1, "encodings after {steps} steps");
+    }
 }
 
 #[test]
