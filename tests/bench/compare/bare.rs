@@ -16,6 +16,7 @@ pub(crate) const KEY: &str = "bench.example.com/round";
 
 /// Somebody who PATCHes.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Client {
     /// hyper with nothing around it, over plain HTTP.
     Plain(Api),
