@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 pub(crate) const KEY: &str = "bench.example.com/round";
 
 /// Somebody who PATCHes.
+#[allow(clippy::large_enum_variant, reason = "there is only a handful of them")]
 #[derive(Clone)]
 pub(crate) enum Client {
     /// hyper with nothing around it, over plain HTTP.
