@@ -48,6 +48,8 @@ impl Plot {
         let (left, right) = range(xs, 1.15).context("nothing to draw")?;
         let ys = points().flat_map(|(_, y)| [y.least(), y.most()]).filter(|y| *y > 0.0);
         let (low, high) = range(ys, 1.4).context("nothing to draw")?;
+        // The legend is above the lines.
+        let top = high * (high / low).sqrt();
         let area = SVGBackend::with_string(svg, (900, 460)).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
@@ -55,7 +57,7 @@ impl Plot {
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(72)
-            .build_cartesian_2d((left..right).log_scale(), (low..high).log_scale())?;
+            .build_cartesian_2d((left..right).log_scale(), (low..top).log_scale())?;
         mesh(&mut chart, self.x, self.y)?;
         for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
             let middle = line.points.iter().map(|(x, y)| (*x, y.median()));
