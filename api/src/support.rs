@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn every_secret_that_the_process_knows_is_hidden() {
         let text = "database: {host: db, password: database-password}\n\
-                    webhook: {url: 'https://hooks.example.com/key', secret: webhook-secret,\n\
-                    \x20         allowed: ['https://chat.example.com/other']}\n";
+                    webhook: {url: 'https://hooks.example.com/key', secret: webhook-secret-of-16,\n\
+                    \x20         allowed: ['https://hooks.example.com/', 'https://chat.example.com/other']}\n";
         let env = |name: &str| match name {
             env::ADMIN_PASSWORD => Some("admin-password".to_owned()),
             env::ENCRYPTION_KEY => Some("new-key, old-key".to_owned()),
@@ -160,11 +160,12 @@ mod tests {
         found.sort();
         let mut expected = [
             "database-password",
-            "webhook-secret",
+            "webhook-secret-of-16",
             "admin-password",
             "new-key",
             "old-key",
             "https://chat.example.com/other",
+            "https://hooks.example.com/",
             "https://hooks.example.com/key",
         ];
         expected.sort_unstable();

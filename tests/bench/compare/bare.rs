@@ -17,7 +17,6 @@ pub(crate) const KEY: &str = "bench.example.com/round";
 /// Somebody who PATCHes.
 #[allow(clippy::large_enum_variant, reason = "there is only a handful of them")]
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Client {
     /// hyper with nothing around it, over plain HTTP.
     Plain(Api),

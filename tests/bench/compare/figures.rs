@@ -102,7 +102,7 @@ mod tests {
         let mut rounds = Rounds::default();
         assert_eq!(rounds.to_string(), "–");
         [3.0, 1.0, 2.0, 10.0].into_iter().for_each(|n| rounds.push(n));
-        assert_eq!(rounds.to_string(), "2.50 (1–10.0)");
+        assert_eq!(rounds.to_string(), "2.50 (1–10)");
         assert_eq!((rounds.percentile(50), rounds.percentile(100)), (2.0, 10.0));
     }
 }

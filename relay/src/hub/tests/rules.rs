@@ -129,16 +129,19 @@ fn a_frame_is_encoded_once_however_many_get_it() {
     for id in &crowd {
         hub.subscribe(*id, row.id, None).expect("few");
     }
-    read_all(&mut hub, &row);
     for steps in [0, 1, 100] {
         for n in 0..steps {
             hub.notify(&row.step(&[(n, ItemStatus::Running)], false));
         }
-        let texts: Vec<_> =
-            crowd.iter().flat_map(|id| frames(&mut hub, *id)).map(|frame| frame.encode()).collect();
-        assert_eq!(texts.len(), crowd.len(), "one frame for each");
+        let mut texts = Vec::new();
+        // Who is too far behind asks for a read first.
+        for _ in 0..2 {
+            texts.extend(crowd.iter().flat_map(|id| frames(&mut hub, *id)).map(|f| f.encode()));
+            read_all(&mut hub, &row);
+        }
         let encoded: BTreeSet<_> = texts.iter().map(|text| text.as_ptr()).collect();
-        assert_eq!(encoded.len(), 1, "encodings after {steps} steps");
+        assert!(!encoded.is_empty(), "nothing after {steps} steps");
+        assert_eq!(encoded.len() * crowd.len(), texts.len(), "encodings after {steps} steps");
     }
 }
 
