@@ -268,7 +268,7 @@ async fn a_claim_whose_answers_are_lost(name: &str, statement: &str) -> anyhow::
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_whose_claim_was_not_answered_is_adopted_again() -> anyhow::Result<()> {
-    a_claim_whose_answers_are_lost("claim_lost", "attempt = t.attempt + 1").await
+    a_claim_whose_answers_are_lost("claim_lost", "lease_token = t.lease_token + 1").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
