@@ -121,9 +121,12 @@ async fn nodes_are_followed_from_a_list_over_changes_to_the_end() -> anyhow::Res
     // The watch begins anew, since what it has missed is forgotten: the whole again. It may be back
     // before that, and has missed nothing then.
     let is_whole = |event: &str, data: &Value| event == "snapshot" && data["first"] == true;
+    let mut tries = 0;
     let again = loop {
+        tries += 1;
         world.sim.drop_watches();
-        world.sim.change_node("node-0005", patch(json!({"spec": {"unschedulable": true}})))?;
+        let change = json!({"metadata": {"labels": {"example.com/try": tries.to_string()}}});
+        world.sim.change_node("node-0005", patch(change))?;
         world.sim.compact_history();
         let whole = tokio::time::timeout(Duration::from_secs(5), events.until(is_whole)).await;
         if let Ok(whole) = whole {
