@@ -42,6 +42,8 @@ export interface Ports {
 
 export const GRACE = 1500
 export const POLL = 3000
+/** `WebSocket.OPEN`: what is beyond it is on its way out. */
+const OPEN = 1
 const MAX_PAUSE = 15_000
 /** Faults of this client: trying again would only repeat them. */
 const HOPELESS = new Set([1002, 1003, 1007, 1008, 1009])
@@ -110,7 +112,8 @@ export class Connection {
 
   /** True when it went out; on a new connection everything is asked for anyway. */
   send(frame: ClientFrame): boolean {
-    if (!this.open || !this.socket) return false
+    // One that is closing says so only later.
+    if (!this.open || !this.socket || this.socket.readyState > OPEN) return false
     this.socket.send(JSON.stringify(frame))
     return true
   }

@@ -37,7 +37,7 @@ export default {
         }, [language, theme])
         for (const path of ['/nodes?node=node-0001', `/nodes?task=${task.split('/').pop()}`, '/tasks', task, '/clusters', '/users', '/audit', '/account', '/nodes?cluster=nowhere']) {
           await admin.open(path)
-          await page.locator('[role=row], [role=listitem], [data-missing]').first().waitFor()
+          await page.locator('[role=row], [role=listitem], [data-missing], main li, main form').first().waitFor()
           found.push(...(await audit(page)).map((fault) => `${language} ${theme} ${path}: ${fault}`))
         }
       }
