@@ -11,6 +11,7 @@ mod check;
 pub mod cordon;
 mod error;
 mod keys;
+mod once;
 mod options;
 pub mod plan;
 pub mod pods;
@@ -25,6 +26,7 @@ pub mod view;
 
 pub use action::Action;
 pub use error::{FieldError, TaskError};
+pub use once::Idempotency;
 pub use options::{Options, Share, Waves};
 pub use plan::{Author, Change, Plan};
 pub use revert::{Keys, RevertParams, Undo};

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod check;
 pub mod config;
 pub mod epoch;
+pub mod forwarded;
 pub mod http;
 pub mod ids;
 pub mod notification;

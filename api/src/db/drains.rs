@@ -17,18 +17,18 @@ pub struct Asking<'a> {
     /// The claim under which it asks.
     pub claim: (OwnerId, LeaseToken),
     /// How many nodes may be away at a time.
-    pub limit: Option<&'a Limit>,
+    pub limit: Option<Limit<'a>>,
 }
 
 /// How many of a task's nodes may be away at a time, whoever drains them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limit {
+#[derive(Debug, Clone, Copy)]
+pub struct Limit<'a> {
     /// So many, the asking one included.
     pub most: usize,
     /// The task's nodes.
-    pub nodes: Vec<String>,
+    pub nodes: &'a [String],
     /// Those that are away already, but for the asking one.
-    pub away: Vec<String>,
+    pub away: &'a [&'a str],
 }
 
 /// The answer.
@@ -89,12 +89,12 @@ pub async fn take(transaction: &Transaction<'_>, asking: Asking<'_>) -> Result<T
         let counted = [
             place[0].clone(),
             place[1].clone(),
-            (away as _, Type::TEXT_ARRAY),
-            (nodes as _, Type::TEXT_ARRAY),
+            (&away as _, Type::TEXT_ARRAY),
+            (&nodes as _, Type::TEXT_ARRAY),
         ];
         let away: i64 = transaction.query_typed_one(AWAY, &counted).await?.get(0);
         let away = usize::try_from(away).unwrap_or(usize::MAX);
-        if away >= *most {
+        if away >= most {
             return Ok(Turn::Full(away));
         }
     }

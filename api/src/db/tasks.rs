@@ -10,8 +10,8 @@ use tokio_postgres::{Error, GenericClient, Row};
 use uuid::Uuid;
 
 use crate::lease::LEASE;
-use crate::tasks::Undo;
 use crate::tasks::view::{TaskView, percent};
+use crate::tasks::{Idempotency, Undo};
 
 /// A task to be stored.
 #[derive(Debug, Clone)]
@@ -44,8 +44,8 @@ pub struct NewTask {
     pub parent: Option<TaskId>,
     /// Who is told of its end.
     pub webhook: Option<String>,
-    /// The client's key and the SHA-256 of the body that it came with.
-    pub idempotency: Option<(String, Vec<u8>)>,
+    /// The client's key, if it gave one.
+    pub idempotency: Option<Idempotency>,
 }
 
 const COLUMNS: &str = "id, seq, user_id, \
@@ -61,7 +61,7 @@ const INSERT: &str = "
 WITH home AS (
     SELECT FROM clusters WHERE name = $3 FOR KEY SHARE
 ), author AS MATERIALIZED (
-    SELECT id FROM users WHERE id = $2 AND disabled_at IS NULL FOR SHARE
+    SELECT id, username FROM users WHERE id = $2 AND disabled_at IS NULL FOR SHARE
 ), holder AS (
     SELECT CASE WHEN NOT EXISTS (SELECT FROM freezes f WHERE f.cluster IN ('*', $3))
                 THEN $12::uuid END AS id
@@ -99,9 +99,7 @@ WITH home AS (
         || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || $14::text)
     FROM task WHERE NOT $19
 )
-SELECT task.*, (SELECT count(*) FROM noted),
-       (SELECT u.username FROM users u WHERE u.id = task.user_id) AS username
-FROM task";
+SELECT task.*, author.username, (SELECT count(*) FROM noted) FROM task, author";
 
 /// A task that was just stored.
 #[derive(Debug)]
@@ -144,7 +142,7 @@ pub async fn insert(
         error: None,
         items: None,
     };
-    let (key, hash) = task.idempotency.clone().unzip();
+    let (key, hash) = task.idempotency.as_ref().map(|i| (&i.key, &i.hash)).unzip();
     let undo: Vec<Option<Value>> = task.undo.iter().map(|u| serde_json::to_value(u).ok()).collect();
     let row = client
         .query_typed_opt(

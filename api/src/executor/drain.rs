@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 use super::apply::{Applied, recreated};
 use super::failure::Failure;
-use super::item::{Ended, Job, Stop, Verdict, Work};
+use super::item::{Ended, Job, Stop, Work};
 use super::schedule::is_unavailable;
 use crate::db::drains::{Limit, Turn};
 use crate::k8s::{CallError, DryRun, Leaving, Terms};
@@ -78,9 +78,8 @@ impl Work<'_> {
             tries.begin();
             match self.read_node(&mut tries).await? {
                 Ok(node) => break node,
-                Err(Verdict::End(ended)) => return Ok(Some(ended)),
-                Err(Verdict::Again(trouble)) => {
-                    if let Some(ended) = self.pause(&mut tries, &trouble).await? {
+                Err(verdict) => {
+                    if let Some(ended) = self.end_or_pause(&mut tries, verdict).await? {
                         return Ok(Some(ended));
                     }
                 }
@@ -99,8 +98,9 @@ impl Work<'_> {
         let mut told = String::new();
         loop {
             self.check_halt()?;
-            let limit = self.limit();
-            let turn = self.job.turns.take(&self.item.node, self.item.ordinal, limit.as_ref());
+            let away = self.away();
+            let limit = away.as_ref().map(|(most, nodes, away)| Limit { most: *most, nodes, away });
+            let turn = self.job.turns.take(&self.item.node, self.item.ordinal, limit);
             let why = match turn.await {
                 Ok(Turn::Mine) => return Ok(()),
                 Ok(Turn::Other(task)) => format!("waiting: task {task} is draining this node"),
@@ -119,15 +119,16 @@ impl Work<'_> {
         }
     }
 
-    /// How many nodes may be away when this one is taken; nothing where it is away already.
-    fn limit(&self) -> Option<Limit> {
-        let (most, nodes) = self.job.limited.as_ref()?;
-        let is_away = |name: &String| self.job.cache.get(name).is_some_and(|n| is_unavailable(&n));
+    /// How many of which nodes may be away when this one is taken, and which are; nothing where it is
+    /// away already.
+    fn away(&self) -> Option<(usize, &[String], Vec<&str>)> {
+        let job = self.job;
+        let (most, nodes) = job.limited.as_ref()?;
+        let is_away = |name: &str| job.cache.get(name).is_some_and(|n| is_unavailable(&n));
         if is_away(&self.item.node) {
             return None;
         }
-        let away = nodes.iter().filter(|name| is_away(name)).cloned().collect();
-        Some(Limit { most: *most, nodes: nodes.clone(), away })
+        Some((*most, nodes, nodes.iter().map(String::as_str).filter(|n| is_away(n)).collect()))
     }
 
     /// Cordons, lists, evicts, waits.

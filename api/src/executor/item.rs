@@ -285,6 +285,21 @@ impl Work<'_> {
         Ok(None)
     }
 
+    /// Waits for the next try of a step that an error has called for; the node's end when there is none.
+    ///
+    /// # Errors
+    /// When the task stops meanwhile.
+    pub(super) async fn end_or_pause(
+        &mut self,
+        tries: &mut Tries,
+        verdict: Verdict,
+    ) -> Result<Option<Ended>, Stop> {
+        match verdict {
+            Verdict::End(ended) => Ok(Some(ended)),
+            Verdict::Again(trouble) => self.pause(tries, &trouble).await,
+        }
+    }
+
     /// Sleeps unless the task stops.
     ///
     /// # Errors

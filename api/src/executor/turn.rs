@@ -32,7 +32,7 @@ impl Turns {
         &self,
         node: &str,
         ordinal: Ordinal,
-        limit: Option<&Limit>,
+        limit: Option<Limit<'_>>,
     ) -> Result<Turn, TurnError> {
         let mut client = self.pool.get().await?;
         let transaction = client.transaction().await?;

@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
 use knm_shared::admin::Note;
+use knm_shared::forwarded::nearest;
 
 use crate::origin::Origin;
 
@@ -98,10 +99,10 @@ impl Edge {
         if !trusted && parts.headers.contains_key(FORWARDED_FOR) {
             self.tell_of_stranger(peer);
         }
-        let forwarded = |name| trusted.then(|| last(&parts.headers, &name)).flatten();
+        let forwarded = |name| trusted.then(|| nearest(&parts.headers, &name)).flatten();
         let host = forwarded(FORWARDED_HOST)
             .or_else(|| parts.uri.authority().map(|a| a.as_str().to_owned()))
-            .or_else(|| last(&parts.headers, &http::header::HOST));
+            .or_else(|| nearest(&parts.headers, &http::header::HOST));
         let https = match forwarded(FORWARDED_PROTO) {
             Some(proto) if proto.eq_ignore_ascii_case("https") => true,
             // A proxy that speaks plain text in front of a public https URL is no reason to send the cookie
@@ -180,11 +181,6 @@ fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let parsed = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()));
     parsed.map(|address: IpAddr| address.to_canonical())
-}
-
-fn last(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let value = String::from_utf8_lossy(headers.get_all(name).iter().next_back()?.as_bytes());
-    value.rsplit(',').next().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
 }
 
 #[cfg(test)]

@@ -10,11 +10,16 @@ use uuid::Uuid;
 
 use super::action::Action;
 use super::error::TaskError;
+use super::once::Idempotency;
 use super::revert::{RevertParams, Undo};
-use super::service::{Service, idempotency, require};
+use super::service::{Service, require};
 use super::view::{HistoryView, ItemView, TaskView};
 use crate::db;
 use crate::db::tasks::NewTask;
+
+/// For what nobody knows any more, or yet.
+const WHATEVER_IT_TAKES: [Right; 3] =
+    [Right::Drain, Right::EvictByTaint, Right::ChangeProtectedKeys];
 
 /// Entries of a node's history.
 const HISTORY: u32 = 100;
@@ -30,10 +35,17 @@ impl Service {
         task: TaskId,
         idempotency_key: Option<String>,
     ) -> Result<TaskView, TaskError> {
-        let idempotency = idempotency(&("retry", task), idempotency_key)?;
-        if let Some(first) = self.first_with(identity, idempotency.as_ref()).await? {
-            return Ok(first);
-        }
+        let idempotency = Idempotency::of(&("retry", task), idempotency_key)?;
+        self.once(identity, idempotency, async |key| self.retry_anew(identity, task, key).await)
+            .await
+    }
+
+    async fn retry_anew(
+        &self,
+        identity: &Identity,
+        task: TaskId,
+        idempotency: Option<Idempotency>,
+    ) -> Result<TaskView, TaskError> {
         let (parent, action) = self.ended(identity, task).await?;
         let items = db::items::all(&**self.pool().get().await?, task).await?;
         let failed = [ItemStatus::Failed, ItemStatus::Cancelled].map(ItemStatus::as_str);
@@ -75,10 +87,17 @@ impl Service {
         task: TaskId,
         idempotency_key: Option<String>,
     ) -> Result<TaskView, TaskError> {
-        let idempotency = idempotency(&("revert", task), idempotency_key)?;
-        if let Some(first) = self.first_with(identity, idempotency.as_ref()).await? {
-            return Ok(first);
-        }
+        let idempotency = Idempotency::of(&("revert", task), idempotency_key)?;
+        self.once(identity, idempotency, async |key| self.revert_anew(identity, task, key).await)
+            .await
+    }
+
+    async fn revert_anew(
+        &self,
+        identity: &Identity,
+        task: TaskId,
+        idempotency: Option<Idempotency>,
+    ) -> Result<TaskView, TaskError> {
         let (parent, action) = self.ended(identity, task).await?;
         if parent.options["dry_run"] == true {
             return Err(TaskError::Conflict(
@@ -130,9 +149,8 @@ impl Service {
         task: &TaskView,
     ) -> Result<(), TaskError> {
         let Ok(action) = action_of(task) else {
-            // Another release's: nobody knows what it takes.
-            let all = [Right::Drain, Right::EvictByTaint, Right::ChangeProtectedKeys];
-            return require(identity, &task.cluster, &all);
+            // Another release's.
+            return require(identity, &task.cluster, &WHATEVER_IT_TAKES);
         };
         require(identity, &task.cluster, &self.needs(&action).await?)?;
         if matches!(action, Action::Revert(_)) {
@@ -163,12 +181,12 @@ impl Service {
     /// What an action takes; a revert takes what the task did at whose beginning it is.
     async fn needs(&self, action: &Action) -> Result<Vec<Right>, TaskError> {
         let mut needs = action.needs();
-        let client = self.pool().get().await?;
         let mut origin = origin(action);
         while let Some(task) = origin {
-            // It may have been removed by now, and then nobody knows what it took.
+            let client = self.pool().get().await?;
             let Some(view) = db::tasks::get(&**client, task).await? else {
-                needs.extend([Right::Drain, Right::EvictByTaint, Right::ChangeProtectedKeys]);
+                // It has been removed by now.
+                needs.extend(WHATEVER_IT_TAKES);
                 break;
             };
             let action = action_of(&view)?;
@@ -198,7 +216,7 @@ impl Service {
         (action, params, options): (&'static str, Value, Value),
         items: Vec<ItemView>,
         undo: Vec<Undo>,
-        idempotency: Option<(String, Vec<u8>)>,
+        idempotency: Option<Idempotency>,
     ) -> Result<TaskView, TaskError> {
         let (nodes, uids) = items.into_iter().map(|i| (i.node, i.node_uid)).unzip();
         let task = NewTask {

@@ -6,16 +6,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use knm_shared::access::{Action as Right, Reach};
 use knm_shared::config::Executor;
-use knm_shared::ids::{Ordinal, OwnerId, Seq, TaskId, UserId};
+use knm_shared::ids::{Ordinal, OwnerId, Seq, TaskId};
 use knm_shared::pg::Pool;
 use knm_shared::session::{Identity, Role};
 use knm_shared::status::Desired;
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::action::Action;
 use super::error::{FieldError, TaskError};
+use super::once::Idempotency;
 use super::options::Options;
 use super::plan::Author;
 use super::preview::{Preview, PreviewView};
@@ -32,8 +31,6 @@ use crate::webhook::Allowed;
 
 /// Longest reason (octets).
 const MAX_REASON: usize = 1024;
-/// Longest idempotency key (octets).
-const MAX_KEY: usize = 255;
 /// Tasks or items a page when the caller does not say, and at most.
 const TASKS_PAGE: (u32, u32) = (50, 200);
 const ITEMS_PAGE: (u32, u32) = (500, 1000);
@@ -98,11 +95,18 @@ impl Service {
         body: Submission,
         idempotency_key: Option<String>,
     ) -> Result<TaskView, TaskError> {
-        let Inner { limits, .. } = &*self.inner;
-        let idempotency = idempotency(&body, idempotency_key)?;
-        if let Some(first) = self.first_with(identity, idempotency.as_ref()).await? {
-            return Ok(first);
-        }
+        let idempotency = Idempotency::of(&body, idempotency_key)?;
+        self.once(identity, idempotency, async |key| self.submit_anew(identity, body, key).await)
+            .await
+    }
+
+    async fn submit_anew(
+        &self,
+        identity: &Identity,
+        body: Submission,
+        idempotency: Option<Idempotency>,
+    ) -> Result<TaskView, TaskError> {
+        let limits = &self.inner.limits;
         let (action, options) = check(&body, limits)?;
         let cluster = self.cluster(identity, body.cluster.as_deref())?;
         require(identity, &cluster.name, &action.needs())?;
@@ -173,22 +177,6 @@ impl Service {
         }
     }
 
-    /// The task that a request with this key has led to before, if there was one.
-    pub(super) async fn first_with(
-        &self,
-        identity: &Identity,
-        idempotency: Option<&(String, Vec<u8>)>,
-    ) -> Result<Option<TaskView>, TaskError> {
-        match idempotency {
-            Some((key, hash)) => {
-                let first = self.repeated(identity.user, key, hash).await?;
-                // One's rights may have changed since.
-                Ok(first.filter(|task| readable(identity, &task.cluster)))
-            }
-            None => Ok(None),
-        }
-    }
-
     /// What stands against a task that could not be stored.
     async fn why_nothing(&self, task: &NewTask) -> Result<TaskError, TaskError> {
         let client = self.inner.pool.get().await?;
@@ -197,22 +185,6 @@ impl Service {
             Some(user) if user.disabled_at.is_none() => no_cluster(&task.cluster),
             _ => TaskError::Forbidden(format!("the account of {} is closed", task.username)),
         })
-    }
-
-    /// The task that this key was first used for.
-    async fn repeated(
-        &self,
-        user: UserId,
-        key: &str,
-        hash: &[u8],
-    ) -> Result<Option<TaskView>, TaskError> {
-        let client = self.inner.pool.get().await?;
-        match db::tasks::by_idempotency_key(&**client, user, key).await? {
-            Some((_, first)) if first != hash => Err(TaskError::Conflict(
-                "this Idempotency-Key was used before for another request".into(),
-            )),
-            found => Ok(found.map(|(view, _)| view)),
-        }
     }
 
     /// Who is told of a task's end.
@@ -430,7 +402,7 @@ pub(super) fn require(
     )))
 }
 
-fn readable(identity: &Identity, cluster: &str) -> bool {
+pub(super) fn readable(identity: &Identity, cluster: &str) -> bool {
     identity.access.may_on(cluster, Right::ReadCluster)
 }
 
@@ -442,22 +414,6 @@ fn readable_clusters(identity: &Identity) -> Option<Vec<String>> {
             Some(clusters.keys().filter(|name| readable(identity, name)).cloned().collect())
         }
     }
-}
-
-/// The key and what it stands for.
-pub(super) fn idempotency(
-    request: &impl Serialize,
-    key: Option<String>,
-) -> Result<Option<(String, Vec<u8>)>, TaskError> {
-    let Some(key) = key else { return Ok(None) };
-    if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(TaskError::Invalid(vec![FieldError::new(
-            "Idempotency-Key",
-            format!("must be 1 to {MAX_KEY} printable ASCII characters without spaces"),
-        )]));
-    }
-    let request = serde_json::to_vec(request).map_err(anyhow::Error::from)?;
-    Ok(Some((key, Sha256::digest(request).to_vec())))
 }
 
 fn parse<T: std::str::FromStr>(field: &str, word: &str) -> Result<T, TaskError>

@@ -1,7 +1,5 @@
 //! A cluster's removal against a task that is being stored for it.
 
-use std::time::Duration;
-
 use knm_api::db;
 use knm_api::db::clusters::Removal;
 use knm_api::db::tasks::NewTask;
@@ -23,18 +21,6 @@ fn east_task() -> NewTask {
     NewTask { cluster: EAST.into(), cluster_stored: true, ..new_task(1) }
 }
 
-/// Waits until a session of this database waits for a lock.
-async fn until_blocked(sql: &Client) {
-    let sessions = "SELECT count(*) FROM pg_stat_activity
-                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let blocked = async {
-        while sql.query_one(sessions, &[]).await.expect("reads").get::<_, i64>(0) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), blocked).await.expect("somebody waits");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_is_being_stored_keeps_its_cluster() {
     let bench = Bench::start().await;
@@ -49,7 +35,7 @@ async fn a_task_that_is_being_stored_keeps_its_cluster() {
         .expect("inserts")
         .expect("stored");
     let removing = tokio::spawn(async move { db::clusters::remove(&mut other, EAST).await });
-    until_blocked(&watcher).await;
+    bench.database.until_blocked().await.expect("it waits");
     storing.commit().await.expect("commits");
 
     assert_eq!(removing.await.expect("ends").expect("answers"), Removal::InUse(1));
@@ -71,7 +57,7 @@ async fn no_task_is_stored_for_a_cluster_that_is_being_removed() {
     let storing = tokio::spawn(async move {
         db::tasks::insert(&*other, &east_task(), None, Telling::Aloud).await
     });
-    until_blocked(&watcher).await;
+    bench.database.until_blocked().await.expect("it waits");
     removing.commit().await.expect("commits");
 
     assert!(storing.await.expect("ends").expect("answers").is_none());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::{PASSWORD, TestApp, until};
+use super::support::{PASSWORD, TestApp};
 
 const USERS: &str = "/api/v1/users";
 const TASKS: &str = "/api/v1/tasks";
@@ -65,16 +65,24 @@ fn task(action: &str) -> Value {
     }
 }
 
-/// Somebody's statement that waits for a lock.
-async fn waits(app: &TestApp) {
-    let sql = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    until("it waits for a lock", async || app.count(sql).await > 0).await;
-}
-
 async fn begun(app: &TestApp, statements: &str) -> Sql {
     let session = app.database.connect().await.expect("connects");
     session.batch_execute(&format!("BEGIN; {statements}")).await.expect("executes");
     session
+}
+
+/// What a request that waits for somebody's lock is answered, once these statements have ended that.
+async fn meanwhile<T>(
+    app: &TestApp,
+    request: impl Future<Output = T>,
+    holder: &Sql,
+    statements: &str,
+) -> T {
+    let (answer, ()) = tokio::join!(request, async {
+        app.database.until_blocked().await.expect("it waits");
+        holder.batch_execute(statements).await.expect("executes");
+    });
+    answer
 }
 
 #[tokio::test]
@@ -113,10 +121,7 @@ async fn a_task_of_a_closed_account_is_not_stored() {
     let jane = app.api.login("jane", PASSWORD).await.expect("signs in");
     let closing = begun(&app, CLOSE).await;
     let label = task("label");
-    let (answer, ()) = tokio::join!(jane.post(TASKS, &label), async {
-        waits(&app).await;
-        closing.batch_execute("COMMIT").await.expect("closed");
-    });
+    let answer = meanwhile(&app, jane.post(TASKS, &label), &closing, "COMMIT").await;
     let answer = answer.expect("answers");
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert_eq!(app.count("progress_tasks").await, 0);
@@ -127,10 +132,7 @@ async fn nobody_signs_in_with_a_password_that_is_being_reset() {
     let app = TestApp::start().await;
     app.account("jane", Role::Viewer).await;
     let resetting = begun(&app, RESET).await;
-    let (answer, ()) = tokio::join!(app.api.login("jane", PASSWORD), async {
-        waits(&app).await;
-        resetting.batch_execute("COMMIT").await.expect("reset");
-    });
+    let answer = meanwhile(&app, app.api.login("jane", PASSWORD), &resetting, "COMMIT").await;
     assert!(answer.is_err());
     assert_eq!(app.count("sessions").await, 0);
 }
@@ -142,10 +144,13 @@ async fn nobody_makes_a_token_in_a_session_that_is_being_ended() {
     let jane = app.api.login("jane", PASSWORD).await.expect("signs in");
     let resetting = begun(&app, RESET).await;
     let body = json!({"name": "bot"});
-    let (answer, ()) = tokio::join!(jane.post("/api/v1/auth/tokens", &body), async {
-        waits(&app).await;
-        resetting.batch_execute("DELETE FROM sessions; COMMIT").await.expect("reset");
-    });
+    let answer = meanwhile(
+        &app,
+        jane.post("/api/v1/auth/tokens", &body),
+        &resetting,
+        "DELETE FROM sessions; COMMIT",
+    )
+    .await;
     assert_eq!(answer.expect("answers").status, 403);
     assert_eq!(app.count("sessions").await, 0);
 }
@@ -164,10 +169,8 @@ async fn a_changed_password_ends_sessions_that_begin_at_the_same_time() {
     )
     .await;
     let body = json!({"current": PASSWORD, "password": "battery staple"});
-    let (answer, ()) = tokio::join!(jane.post("/api/v1/auth/password", &body), async {
-        waits(&app).await;
-        coming_in.batch_execute("COMMIT").await.expect("let in");
-    });
+    let answer =
+        meanwhile(&app, jane.post("/api/v1/auth/password", &body), &coming_in, "COMMIT").await;
     assert_eq!(answer.expect("answers").status, 204);
     assert_eq!(app.count("sessions").await, 1, "that in which it was changed");
 }

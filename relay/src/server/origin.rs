@@ -3,10 +3,13 @@
 
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, StatusCode, Uri};
 use knm_shared::config::Config;
+use knm_shared::forwarded::nearest;
 
 use super::problem::Problem;
+
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The origins that the configuration names.
 #[derive(Debug)]
@@ -74,9 +77,8 @@ impl Origin {
 
 /// As the nearest proxy says; whoever has none in front gains nothing by saying so themselves.
 fn came_over_tls(headers: &HeaderMap) -> bool {
-    let said = headers.get_all("x-forwarded-proto").iter().next_back();
-    let nearest = said.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    nearest.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
+    let said = nearest(headers, &FORWARDED_PROTO);
+    said.is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
 }
 
 fn port(authority: &Authority, scheme: &str) -> Option<u16> {

@@ -8,6 +8,10 @@ use tokio_postgres::types::ToSql;
 use super::Listener;
 use super::server::{Server, Sql};
 
+/// For something that has to happen.
+const SOON: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// A database that is dropped, with all sessions on it, when this is.
 #[derive(Debug)]
 pub struct Database {
@@ -74,6 +78,23 @@ impl Database {
     {
         let row = self.connect().await?.query_one(sql, params).await.context(sql.to_owned())?;
         row.try_get(0).context(sql.to_owned())
+    }
+
+    /// Waits until a session of it waits for a lock.
+    ///
+    /// # Errors
+    /// When none does.
+    pub async fn until_blocked(&self) -> anyhow::Result<()> {
+        let sql = self.connect().await?;
+        let sessions = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let blocked = async {
+            while sql.query_one(sessions, &[]).await?.get::<_, i64>(0) == 0 {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(SOON, blocked).await.context("nobody waits for a lock")?
     }
 
     /// Ends every session whose application name starts with `application`; says how many.

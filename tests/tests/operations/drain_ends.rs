@@ -1,5 +1,7 @@
 //! drain: how it ends when it does not end well, and what the node is left like.
 
+use knm_shared::ids::TaskId;
+use knm_tests::api::Api;
 use knm_tests::kube_sim::{Allow, Fault, FaultAction, SimPod};
 use knm_tests::scenario::World;
 use serde_json::{Value, json};
@@ -27,6 +29,13 @@ async fn stuck(name: &str) -> anyhow::Result<World> {
 
 fn drain(params: Value, options: Value) -> Value {
     with_options(task("drain", &[NODE], params), options)
+}
+
+/// A drain that the budget keeps waiting.
+async fn waiting(api: &Api, params: Value, options: Value) -> anyhow::Result<TaskId> {
+    let id = api.submit(&drain(params, options)).await?;
+    until(api, id, "waits for the budget", waits).await?;
+    Ok(id)
 }
 
 fn waits(e: &Ended) -> bool {
@@ -82,8 +91,7 @@ async fn a_cancelled_drain_stops_waiting_and_says_how_far_it_came() -> anyhow::R
     ] {
         let world = stuck("ends_cancel").await?;
         let api = world.sign_in(0).await?;
-        let id = api.submit(&drain(json!({}), options)).await?;
-        until(&api, id, "waits for the budget", waits).await?;
+        let id = waiting(&api, json!({}), options).await?;
         steer(&api, id, "cancel").await?;
         let ended = finish(&world, &api, id).await?;
         assert_eq!((ended.outcome(), ended.status(NODE)), ("cancelled", "failed"));
@@ -99,8 +107,7 @@ async fn a_cancelled_drain_stops_waiting_and_says_how_far_it_came() -> anyhow::R
 async fn a_paused_drain_goes_on_where_it_was() -> anyhow::Result<()> {
     let world = stuck("ends_pause").await?;
     let api = world.sign_in(0).await?;
-    let id = api.submit(&drain(json!({}), json!({}))).await?;
-    until(&api, id, "waits for the budget", waits).await?;
+    let id = waiting(&api, json!({}), json!({})).await?;
     steer(&api, id, "pause").await?;
     until(&api, id, "paused", |e| e.outcome() == "paused" && e.status(NODE) == "pending").await?;
     assert!(is_cordoned(&world, NODE));
@@ -119,8 +126,7 @@ async fn somebody_elses_uncordon_in_between_is_left_alone() -> anyhow::Result<()
     let world = stuck("ends_theirs").await?;
     let api = world.sign_in(0).await?;
     let options = json!({"uncordon_on_failure": true});
-    let id = api.submit(&drain(json!({"timeout_seconds": 3}), options)).await?;
-    until(&api, id, "waits for the budget", waits).await?;
+    let id = waiting(&api, json!({"timeout_seconds": 3}), options).await?;
     let theirs = json!({"metadata": {"annotations": {
         "kube-node-manager.io/cordoned-at": "2026-01-01T00:00:00Z",
     }}});
@@ -163,8 +169,7 @@ async fn lost_answers_and_pods_that_are_gone_already_count_as_gone() -> anyhow::
 async fn new_pods_on_a_node_that_was_uncordoned_meanwhile_stay() -> anyhow::Result<()> {
     let world = stuck("ends_uncordoned").await?;
     let api = world.sign_in(0).await?;
-    let id = api.submit(&drain(json!({}), json!({}))).await?;
-    until(&api, id, "waits for the budget", waits).await?;
+    let id = waiting(&api, json!({}), json!({})).await?;
     world.sim.change_node(NODE, patch(json!({"spec": {"unschedulable": null}})))?;
     until_seen(&api, NODE, |n| n["unschedulable"] == false).await?;
     let lists = || calls(&world, "list").len();
@@ -189,8 +194,7 @@ async fn new_pods_on_a_node_that_was_uncordoned_meanwhile_stay() -> anyhow::Resu
 async fn a_node_that_is_replaced_during_its_drain_ends_it() -> anyhow::Result<()> {
     let world = stuck("ends_replaced").await?;
     let api = world.sign_in(0).await?;
-    let id = api.submit(&drain(json!({}), json!({}))).await?;
-    until(&api, id, "waits for the budget", waits).await?;
+    let id = waiting(&api, json!({}), json!({})).await?;
     world.sim.recreate_node(NODE)?;
     let ended = finish(&world, &api, id).await?;
     assert_eq!(ended.status(NODE), "skipped", "{:?}", ended.items);
@@ -233,8 +237,7 @@ async fn a_drain_that_is_cancelled_while_it_is_paused_clears_up() -> anyhow::Res
 async fn a_cancelled_drain_can_be_reverted() -> anyhow::Result<()> {
     let world = stuck("ends_cancelled").await?;
     let api = world.sign_in(0).await?;
-    let id = api.submit(&drain(json!({}), json!({}))).await?;
-    until(&api, id, "waits for the budget", waits).await?;
+    let id = waiting(&api, json!({}), json!({})).await?;
     steer(&api, id, "cancel").await?;
     finish(&world, &api, id).await?;
     assert!(is_cordoned(&world, NODE));

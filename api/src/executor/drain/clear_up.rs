@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
-use crate::executor::item::{Ended, Stop, Verdict, Work};
+use crate::executor::item::{Ended, Stop, Work};
 use crate::k8s::DryRun;
 use crate::lease::Moment;
 use crate::tasks::{Plan, cordon};
@@ -48,14 +48,9 @@ impl Work<'_> {
                 Ok(node) => self.settle_past(&node).await?,
                 Err(verdict) => Some(verdict),
             };
-            match settled {
-                None => return self.uncordon_if_asked().await,
-                Some(Verdict::End(Ended { message, .. })) => return Ok(message),
-                Some(Verdict::Again(trouble)) => {
-                    if let Some(ended) = self.pause(&mut tries, &trouble).await? {
-                        return Ok(ended.message);
-                    }
-                }
+            let Some(verdict) = settled else { return self.uncordon_if_asked().await };
+            if let Some(ended) = self.end_or_pause(&mut tries, verdict).await? {
+                return Ok(ended.message);
             }
         }
     }
@@ -94,7 +89,7 @@ impl Work<'_> {
         let mut tries = self.tries();
         loop {
             tries.begin();
-            let trouble = match self.read_node(&mut tries).await? {
+            let verdict = match self.read_node(&mut tries).await? {
                 Ok(node) => {
                     if !self.is_cordon_ours(&node) {
                         return Ok(Some("somebody else has changed that meanwhile".into()));
@@ -118,13 +113,8 @@ impl Work<'_> {
                 }
                 Err(verdict) => verdict,
             };
-            match trouble {
-                Verdict::End(Ended { message, .. }) => return Ok(message),
-                Verdict::Again(trouble) => {
-                    if let Some(ended) = self.pause(&mut tries, &trouble).await? {
-                        return Ok(ended.message);
-                    }
-                }
+            if let Some(ended) = self.end_or_pause(&mut tries, verdict).await? {
+                return Ok(ended.message);
             }
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::list;
-use crate::executor::item::{Ended, Stop, Verdict, Work};
+use crate::executor::item::{Ended, Stop, Work};
 use crate::lease::Moment;
 use crate::tasks::DrainParams;
 use crate::tasks::pods::{Fate, controller, fate, full_name, refusals};
@@ -46,14 +46,12 @@ impl Work<'_> {
             self.count_try(&tries);
             match list(self.job, &self.item.node, params, &self.terms()).await {
                 Ok(pods) => return self.sort_listed(params, pods).await,
-                Err(error) => match self.verdict(error).await? {
-                    Verdict::End(ended) => return Ok(Err(ended)),
-                    Verdict::Again(trouble) => {
-                        if let Some(ended) = self.pause(&mut tries, &trouble).await? {
-                            return Ok(Err(ended));
-                        }
+                Err(error) => {
+                    let verdict = self.verdict(error).await?;
+                    if let Some(ended) = self.end_or_pause(&mut tries, verdict).await? {
+                        return Ok(Err(ended));
                     }
-                },
+                }
             }
         }
     }
@@ -111,14 +109,12 @@ impl Work<'_> {
                     }
                     return Ok(Ok(exists));
                 }
-                Err(error) => match self.verdict(error).await? {
-                    Verdict::End(ended) => return Ok(Err(ended)),
-                    Verdict::Again(trouble) => {
-                        if let Some(ended) = self.pause(&mut tries, &trouble).await? {
-                            return Ok(Err(ended));
-                        }
+                Err(error) => {
+                    let verdict = self.verdict(error).await?;
+                    if let Some(ended) = self.end_or_pause(&mut tries, verdict).await? {
+                        return Ok(Err(ended));
                     }
-                },
+                }
             }
         }
     }
