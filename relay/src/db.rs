@@ -14,7 +14,7 @@ mod tasks;
 
 use std::time::Duration;
 
-use knm_shared::pg::{Client, Pool, PoolError};
+use knm_shared::pg::{Client, Pool, PoolError, describe};
 use tokio::time::error::Elapsed;
 
 pub use health::{EPOCH_SQL, epoch_of};
@@ -39,14 +39,6 @@ pub enum DbError {
     /// A row holds what no release writes.
     #[error("unreadable row: {0}")]
     Row(String),
-}
-
-fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("{}: {}", db.severity(), db.message()),
-        None => std::error::Error::source(error)
-            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
-    }
 }
 
 impl DbError {

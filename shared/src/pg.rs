@@ -21,5 +21,15 @@ pub use reporter::Reporter;
 
 use std::time::Duration;
 
+/// An error in a line: the server's own words, without the details, which may quote rows; else what broke.
+#[must_use]
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{}: {}", db.severity(), db.message()),
+        None => std::error::Error::source(error)
+            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
+    }
+}
+
 /// Covers DNS, TCP, TLS and login together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use knm_shared::admin::Note;
 use knm_shared::config::Database;
 use knm_shared::ids::{LeaseToken, TaskId};
-use knm_shared::pg::ConnectError;
+use knm_shared::pg::{ConnectError, describe};
 use knm_shared::status::Desired;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::Client;
@@ -43,7 +43,7 @@ const FIGURES: Duration = Duration::from_secs(5);
 enum RoundError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error(transparent)]
+    #[error("{}", describe(.0))]
     Statement(#[from] tokio_postgres::Error),
     #[error("no answer within {ANSWER_TIMEOUT:?}")]
     NoAnswer,

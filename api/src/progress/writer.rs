@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use knm_shared::config::Database;
 use knm_shared::ids::{OwnerId, TaskId};
-use knm_shared::pg::{App, Connector, Reporter, Target};
+use knm_shared::pg::{App, Connector, Reporter, Target, describe};
 use knm_shared::phrases;
 use knm_shared::status::TaskStatus;
 use tokio::time::{Instant, sleep, timeout};
@@ -142,7 +142,9 @@ impl Writer {
                             self.reporter.connected();
                             return (client, statement, driver);
                         }
-                        Ok(Err(error)) => warn!(%error, "the progress writer cannot prepare"),
+                        Ok(Err(error)) => {
+                            warn!(error = describe(&error), "the progress writer cannot prepare");
+                        }
                         Err(_) => warn!("the progress writer's session does not answer"),
                     }
                     driver.abort();
@@ -288,7 +290,7 @@ impl Writer {
         let stored = match answer {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) if error.as_db_error().is_some() => return Err(Failure::Said(error)),
-            Ok(Err(error)) => return Err(Failure::NoAnswer(error.to_string())),
+            Ok(Err(error)) => return Err(Failure::NoAnswer(describe(&error))),
             Err(_) => {
                 return Err(Failure::NoAnswer(format!("no answer in {ANSWER_TIMEOUT:?}")));
             }
@@ -311,7 +313,7 @@ impl Writer {
             timeout(ANSWER_TIMEOUT, db::flush::verdicts(client, self.owner, &batch.steps)).await;
         let verdicts = match verdicts {
             Ok(Ok(verdicts)) => verdicts,
-            Ok(Err(error)) => return Err(Failure::NoAnswer(error.to_string())),
+            Ok(Err(error)) => return Err(Failure::NoAnswer(describe(&error))),
             Err(_) => {
                 return Err(Failure::NoAnswer(format!("no answer in {ANSWER_TIMEOUT:?}")));
             }
@@ -337,7 +339,7 @@ impl Writer {
             Reason::QueueFull if !batch.silent => {
                 self.metrics.notify_failures.inc();
                 error!(
-                    error = %said,
+                    error = describe(said),
                     "the server's notification queue is full: progress is stored without \
                      notifications. Find the session that listens and does not read \
                      (SELECT pg_notification_queue_usage())"
@@ -346,7 +348,11 @@ impl Writer {
                 Box::pin(self.store(client, statement, batch)).await
             }
             Reason::Data | Reason::Locked if batch.steps.len() > 1 => {
-                warn!(error = %said, tasks = batch.steps.len(), "a flush is split by task");
+                warn!(
+                    error = describe(said),
+                    tasks = batch.steps.len(),
+                    "a flush is split by task"
+                );
                 let mut parts = std::mem::take(batch).split();
                 while let Some(mut part) = parts.next() {
                     if let Err(reason) = Box::pin(self.store(client, statement, &mut part)).await {
@@ -360,7 +366,7 @@ impl Writer {
             Reason::Data => {
                 for step in std::mem::take(&mut batch.steps) {
                     error!(
-                        task = %step.task, error = %said, items = step.items.len(),
+                        task = %step.task, error = describe(said), items = step.items.len(),
                         "PostgreSQL refuses progress data; the item is searched for"
                     );
                     self.settle(step, Verdict::Refused, None);
@@ -373,7 +379,7 @@ impl Writer {
                 }
                 Ok(())
             }
-            Reason::QueueFull | Reason::Session => Err(said.to_string()),
+            Reason::QueueFull | Reason::Session => Err(describe(said)),
         }
     }
 

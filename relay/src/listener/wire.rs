@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::notification::{CHANNEL, REVOKED_CHANNEL};
-use knm_shared::pg::Connection;
+use knm_shared::pg::{Connection, describe};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::{AsyncMessage, Client, Notification};
 
@@ -55,14 +55,6 @@ impl Lost {
             Self::Silent => "silent",
             Self::Deaf => "heartbeat",
         }
-    }
-}
-
-fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("{}: {}", db.severity(), db.message()),
-        None => std::error::Error::source(error)
-            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
     }
 }
 
