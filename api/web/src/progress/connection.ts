@@ -13,6 +13,7 @@
 import type { ClientFrame, Mode, ServerFrame } from './frames'
 
 export interface SocketLike {
+  readonly readyState: number
   onmessage: ((event: { data: unknown }) => void) | null
   onclose: ((event: { code: number }) => void) | null
   send(text: string): void

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ANSWER, Connection, GRACE, POLL, type Link, type SocketLike } from '@/progress/connection'
 
 class Socket implements SocketLike {
+  readyState = 1
   onmessage: SocketLike['onmessage'] = null
   onclose: SocketLike['onclose'] = null
   sent: string[] = []
@@ -52,6 +53,12 @@ describe('the way to the relay', () => {
     sockets[1]!.hello()
     expect(sockets[1]!.sent).toHaveLength(2)
     expect(polls).toBe(0)
+  })
+
+  it('says nothing over a socket that is closing', () => {
+    sockets[0]!.hello()
+    sockets[0]!.readyState = 2
+    expect([connection.send({ type: 'watch_tasks' }), sockets[0]!.sent.length]).toEqual([false, 2])
   })
 
   it('reads over HTTP while there is no socket, and stops when there is one', async () => {
