@@ -117,7 +117,7 @@ pub async fn serve(loaded: Loaded, recent: Recent) -> anyhow::Result<()> {
     tried.cancel();
 
     permanent.spawn(fleet.run());
-    permanent.spawn(retention::run(pool.clone(), config.progress.retention_days));
+    permanent.spawn(retention::run(pool.clone(), retention::Kept::of(config)));
     let pool_stop = CancellationToken::new();
     let mut maintenance = JoinSet::new();
     let (pool_kept, pool_token) = (pool.clone(), pool_stop.clone());

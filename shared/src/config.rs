@@ -47,6 +47,10 @@ const MIN_API_POOL: u32 = 3;
 /// The least that `database.max_open_conns` may be.
 pub const MIN_OPEN_CONNS: u32 = RELAY_POOL + RELAY_LISTEN + API_WRITER + API_LEASES + MIN_API_POOL;
 
+/// The shortest `audit.retention_days`. The schema's own function keeps to it, too: whoever gets hold of the
+/// serving role's password cannot remove what is younger.
+pub const MIN_AUDIT_DAYS: u32 = 30;
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +78,9 @@ pub struct Config {
     /// Who is told of a task's end.
     #[serde(default)]
     pub webhook: Webhook,
+    /// How long it is known who did what.
+    #[serde(default)]
+    pub audit: Audit,
     /// What is logged and how.
     #[serde(default)]
     pub log: Log,
@@ -390,6 +397,21 @@ pub struct Webhook {
     pub allowed: Vec<String>,
     /// Key of the messages' signatures (HMAC-SHA256).
     pub secret: Secret,
+}
+
+/// `audit:`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How long entries of the audit log are kept, in days; 0: for ever. Otherwise at least
+    /// [`MIN_AUDIT_DAYS`].
+    pub retention_days: u32,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { retention_days: 365 }
+    }
 }
 
 /// `log:`

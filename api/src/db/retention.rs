@@ -69,6 +69,28 @@ pub async fn sessions(client: &impl GenericClient) -> Result<u64, Error> {
     client.execute_typed(SESSIONS, &[(&batch, Type::INT8)]).await
 }
 
+/// Entries of the audit log removed by one statement.
+pub const BATCH_ENTRIES: i64 = 1_000;
+
+/// Only the function may delete there (V5 of the schema): it has the rights of the tables' owner.
+const ENTRIES: &str = "
+WITH turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtext('knm retention')) AS mine
+)
+SELECT CASE WHEN mine THEN audit_log_expire($1, $2) ELSE 0 END FROM turn";
+
+/// Removes up to [`BATCH_ENTRIES`] entries of the audit log that are older than so many days. Returns how
+/// many; none also when another replica is at it.
+///
+/// # Errors
+/// The statement's; that of a missing right when the owner of the tables has not granted it.
+pub async fn entries(client: &impl GenericClient, days: u32) -> Result<i64, Error> {
+    let days = i32::try_from(days).unwrap_or(i32::MAX);
+    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&days, Type::INT4), (&i32::try_from(BATCH_ENTRIES).unwrap_or(i32::MAX), Type::INT4)];
+    Ok(client.query_typed_one(ENTRIES, &params).await?.get(0))
+}
+
 /// The smallest version 7 id of a moment (RFC 9562, section 5.7: 48 bits of milliseconds first).
 fn first_id_at(moment: Timestamp) -> Uuid {
     let millis = u128::try_from(moment.as_millisecond()).unwrap_or(0);

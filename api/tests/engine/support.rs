@@ -28,6 +28,7 @@ const SCHEMA: &str = concat!(
     include_str!("../../migrations/V2__operations.sql"),
     include_str!("../../migrations/V3__clusters.sql"),
     include_str!("../../migrations/V4__access.sql"),
+    include_str!("../../migrations/V5__audit_retention.sql"),
 );
 pub(crate) const USER: UserId = UserId(Uuid::from_u128(1));
 

@@ -2,7 +2,9 @@
 
 use knm_api::auth::{self, FirstAdmin, FirstAdminOutcome, Passwords};
 use knm_api::db::migrate::{MigrateError, Migration, Report};
+use knm_api::retention::{self, Kept, Removed};
 use knm_shared::config::Database as Settings;
+use knm_shared::pg::{App, Pool};
 use knm_tests::postgres::Database;
 use tokio::task::JoinSet;
 
@@ -292,6 +294,34 @@ async fn the_role_that_serves_can_add_to_the_audit_log_and_not_change_it() {
             "{refused}"
         );
     }
+    old_entries_go_and_young_ones_stay(&database, &app).await;
     let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
     sql(&database, &drop).await;
+}
+
+/// Whatever it asks for, the role that serves has nothing younger than 30 days removed.
+async fn old_entries_go_and_young_ones_stay(database: &Database, serving: &Settings) {
+    let entry = "INSERT INTO audit_log (at, address, action, result, status, request_id)
+                 VALUES (now() - make_interval(days => $1), '', 'x', 'done', 200, '')";
+    let mut client = database.connect().await.expect("connects");
+    for age in [29, 31, 366] {
+        client.execute(entry, &[&age]).await.expect("stored");
+    }
+    let pool = Pool::new(serving, App::Api, 1).expect("a pool");
+    let ages = "SELECT string_agg(extract(day FROM now() - at)::text, ' ' ORDER BY at) FROM audit_log";
+    for (kept, removed, left) in [(None, 0, "366 31 29 0"), (Some(365), 1, "31 29 0"), (Some(1), 1, "29 0")]
+    {
+        // A replica that is at it has its turn.
+        let busy = client.transaction().await.expect("begins");
+        let turn = "SELECT pg_advisory_xact_lock(hashtext('knm retention'))";
+        busy.execute(turn, &[]).await.expect("its turn");
+        let kept = Kept { tasks: 30, entries: kept };
+        let round = retention::round(&pool, kept).await.expect("a round");
+        assert_eq!(round, Removed { tasks: 0, entries: 0 });
+        busy.commit().await.expect("commits");
+
+        let round = retention::round(&pool, kept).await.expect("a round");
+        assert_eq!(round, Removed { tasks: 0, entries: removed });
+        assert_eq!(database.value::<String>(ages, &[]).await.expect("ages"), left);
+    }
 }

@@ -8,7 +8,7 @@ use super::env::{self, Lookup};
 use super::error::{ConfigError, Place};
 use super::tree::Node;
 use super::{Api, Auth, Config, Database, Executor, Kubernetes, LEASE, LEASE_MARGIN};
-use super::{MIN_OPEN_CONNS, Progress, Relay, SslMode, Tracing, Webhook};
+use super::{MIN_AUDIT_DAYS, MIN_OPEN_CONNS, Progress, Relay, SslMode, Tracing, Webhook};
 use crate::telemetry;
 
 /// Collects faults. A key that is at fault already is not reported again.
@@ -44,6 +44,12 @@ impl<'a> Validation<'a> {
         self.auth(&config.auth);
         self.executor(&config.executor);
         self.webhook(&config.webhook);
+        let kept = config.audit.retention_days;
+        self.require(
+            kept == 0 || (MIN_AUDIT_DAYS..=36_500).contains(&kept),
+            "audit.retention_days",
+            format!("must be from {MIN_AUDIT_DAYS} to 36500, or 0 to keep entries for ever"),
+        );
         if let Err(error) = telemetry::filter(&config.log.level) {
             self.fault("log.level", error.to_string());
         }

@@ -1,5 +1,5 @@
 //! Two roles: one that owns the tables and migrates, and one that the program serves with. The second
-//! can add to the audit log and read it, and that is all it can do to it.
+//! can add to the audit log, read it, and have what is old removed, and that is all it can do to it.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
@@ -37,7 +37,8 @@ pub(super) async fn grant(client: &mut Client, role: &str) -> Result<(), Migrate
         "GRANT USAGE ON SCHEMA {schema} TO {role};
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
          REVOKE UPDATE, DELETE, TRUNCATE ON {schema}.audit_log FROM {role};
-         REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {schema}.refinery_schema_history FROM {role}"
+         REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {schema}.refinery_schema_history FROM {role};
+         GRANT EXECUTE ON FUNCTION {schema}.audit_log_expire(integer, integer) TO {role}"
     );
     let transaction = client.transaction().await?;
     transaction.batch_execute(&sql).await?;

@@ -268,6 +268,19 @@ fn a_collector_is_a_plain_http_address_and_a_share_is_of_a_hundred() {
 }
 
 #[test]
+fn the_audit_log_is_kept_for_a_month_at_least() {
+    let kept = |days: u32| Setup::new(&format!("{MINIMAL}audit:\n  retention_days: {days}\n"));
+    assert_eq!(Setup::new(MINIMAL).loaded().config.audit.retention_days, 365);
+    for good in [0, 30, 36_500] {
+        assert!(kept(good).load().is_ok(), "{good}");
+    }
+    for bad in [1, 29, 36_501] {
+        let faults = kept(bad).faults();
+        assert!(faults.starts_with("config.yaml:4: audit.retention_days: must be "), "{faults}");
+    }
+}
+
+#[test]
 fn listeners_must_not_clash() {
     let clash = |api: &str, relay: &str| {
         Setup::new(&format!("{MINIMAL}api:\n  listen: {api}\nrelay:\n  listen: {relay}\n")).load()
