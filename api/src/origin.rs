@@ -1,6 +1,8 @@
 //! Who counts as one on the network's side, wherever something is shared out by address.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use knm_shared::party::network;
 
 /// Where something comes from. Compared by networks, not by addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,29 +36,5 @@ impl Origin {
 impl From<IpAddr> for Origin {
     fn from(address: IpAddr) -> Self {
         Self::new(address, None)
-    }
-}
-
-/// One customer of a provider has a whole /64 of IPv6 addresses.
-#[must_use]
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_customer_is_one() {
-        let parse = |s: &str| s.parse::<IpAddr>().expect("an address");
-        assert_eq!(network(parse("2001:db8:1:2:3::4")), network(parse("2001:db8:1:2:ffff::1")));
-        assert_eq!(network(parse("::ffff:192.0.2.1")), parse("192.0.2.1"));
     }
 }

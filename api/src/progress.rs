@@ -15,17 +15,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use knm_shared::ids::{Ordinal, TaskId};
 use knm_shared::status::{ItemStatus, TaskStatus};
-use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
 use crate::lease::{Lease, Lost, Moment};
 
 mod batch;
+mod json;
 mod ledger;
 mod pace;
 pub mod writer;
 
 pub use batch::Batch;
+pub use json::Json;
 pub use ledger::{Claim, Ledger, Step, Verdict};
 
 /// One change of one item, as the executor reports it.
@@ -38,11 +39,11 @@ pub struct ItemUpdate {
     /// Tries so far.
     pub attempts: u32,
     /// Values before the change; `None` leaves what is stored.
-    pub before: Option<Value>,
+    pub before: Option<Json>,
     /// The node's resource version that `before` was read at; stored with it.
     pub before_version: Option<String>,
     /// Values after the change; `None` leaves what is stored.
-    pub after: Option<Value>,
+    pub after: Option<Json>,
     /// When work on the item began; `None` leaves what is stored.
     pub started: Option<Moment>,
 }

@@ -14,6 +14,7 @@ pub mod forwarded;
 pub mod http;
 pub mod ids;
 pub mod notification;
+pub mod party;
 pub mod pg;
 pub mod phrases;
 pub mod session;

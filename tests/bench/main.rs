@@ -18,6 +18,10 @@ mod relay_storm;
 mod rig;
 mod series;
 
+/// The api's: its writer runs in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Benchmarks of kube-node-manager. Each prints its settings and its figures, and ends with 1 when a
 /// figure to reach is not reached (not with --quick: that only shows that the benchmark works).
 #[derive(Debug, Parser)]

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::{BufMut, BytesMut};
 use knm_shared::ids::{OwnerId, TaskId};
-use serde_json::Value;
+use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
 use crate::lease::LEASE;
-use crate::progress::{Batch, Step, Verdict};
+use crate::progress::{Batch, Json, Step, Verdict};
 
 /// Rows and notifications of a whole batch: one round trip, one commit.
 ///
@@ -218,10 +219,28 @@ struct ItemColumns {
     statuses: Vec<Option<&'static str>>,
     messages: Vec<Option<String>>,
     attempts: Vec<i32>,
-    before: Vec<Option<Value>>,
+    before: Vec<Option<Json>>,
     before_versions: Vec<Option<String>>,
-    after: Vec<Option<Value>>,
+    after: Vec<Option<Json>>,
     ago: Vec<Option<f64>>,
+}
+
+/// Its text as it stands; `jsonb` has the version of its format in front of it (PostgreSQL's `jsonb_recv`).
+impl ToSql for Json {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        if *ty == Type::JSONB {
+            out.put_u8(1);
+        }
+        out.put_slice(self.as_str().as_bytes());
+        Ok(IsNull::No)
+    }
+
+    accepts!(JSON, JSONB);
+    to_sql_checked!();
 }
 
 impl Columns {

@@ -25,7 +25,7 @@ use crate::db::claim::Item;
 use crate::k8s::{CallError, DryRun, Fenced, Gate, Nodes, Pass, Pods, Terms};
 use crate::lease::{Lease, Lost, Moment};
 use crate::metrics::Metrics;
-use crate::progress::{ItemUpdate, NotStored, Progress};
+use crate::progress::{ItemUpdate, Json, NotStored, Progress};
 use crate::tasks::{Action, Author, Options};
 
 /// What all nodes of a task share.
@@ -401,7 +401,7 @@ impl Work<'_> {
         before: Option<(Value, Option<String>)>,
     ) -> Result<(), Stop> {
         let (before, before_version) = before.unzip();
-        let before_version = before_version.flatten();
+        let (before, before_version) = (before.map(Json::from), before_version.flatten());
         let update = ItemUpdate { before, before_version, ..self.running() };
         self.job.progress.record(self.job.task, self.item.ordinal, update).durable().await?;
         self.is_running = true;
@@ -420,9 +420,9 @@ impl Work<'_> {
             status: Some(status),
             message,
             attempts: self.attempts(),
-            before: self.past.is_stale().then_some(Value::Null),
+            before: self.past.is_stale().then(Json::null),
             before_version: None,
-            after: self.after.take(),
+            after: self.after.take().map(Json::from),
             started: Some(self.started),
         };
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);
@@ -443,9 +443,9 @@ impl Work<'_> {
         let update = ItemUpdate {
             status: Some(ItemStatus::Pending),
             attempts: self.attempts(),
-            before: (!self.past.may_be_written()).then_some(Value::Null),
+            before: (!self.past.may_be_written()).then(Json::null),
             // A cancelled drain is to be reverted like any other.
-            after: self.after.clone(),
+            after: self.after.clone().map(Json::from),
             ..ItemUpdate::default()
         };
         let _ = self.job.progress.record(self.job.task, self.item.ordinal, update);

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use ipnet::IpNet;
+use http::{HeaderName, Uri};
 use knm_shared::admin::Note;
-use knm_shared::forwarded::nearest;
+use knm_shared::forwarded::{FORWARDED_FOR, Proxies, hops, nearest};
 
 use crate::origin::Origin;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -28,7 +26,7 @@ pub struct Peer {
 /// What the configuration says about the way to us.
 #[derive(Debug, Clone, Default)]
 pub struct Edge {
-    trusted: Arc<[IpNet]>,
+    trusted: Proxies,
     public: Option<Uri>,
     /// Whether it was said that somebody forwards whom nobody trusts.
     told: Arc<AtomicBool>,
@@ -38,7 +36,7 @@ pub struct Edge {
 
 /// `api.trusted_proxies` or `api.public_url` is not what validation let pass.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no network or URL")]
+#[error("{0}")]
 pub struct BadEdge(String);
 
 /// The client of one request.
@@ -68,14 +66,10 @@ impl Edge {
     /// # Errors
     /// [`BadEdge`] for a value that is neither; the configuration's validation comes before.
     pub fn new(trusted_proxies: &[String], public_url: &str) -> Result<Self, BadEdge> {
-        let network = |text: &String| {
-            let host = || text.parse::<IpAddr>().map(IpNet::from).ok();
-            text.parse().ok().or_else(host).ok_or_else(|| BadEdge(text.clone()))
-        };
-        let trusted = trusted_proxies.iter().map(network).collect::<Result<Arc<[_]>, _>>()?;
+        let trusted = Proxies::new(trusted_proxies).map_err(|error| BadEdge(error.to_string()))?;
         let public = match public_url {
             "" => None,
-            url => Some(url.parse().map_err(|_| BadEdge(url.to_owned()))?),
+            url => Some(url.parse().map_err(|_| BadEdge(format!("{url:?} is no URL")))?),
         };
         Ok(Self { trusted, public, told: Arc::default(), note: None })
     }
@@ -95,7 +89,7 @@ impl Edge {
         // Without a peer (a test without a socket) nobody is trusted.
         let peer = peer.map(|p| p.address.ip().to_canonical());
         let peer = peer.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
-        let trusted = self.trusts(peer);
+        let trusted = self.trusted.trusts(peer);
         if !trusted && parts.headers.contains_key(FORWARDED_FOR) {
             self.tell_of_stranger(peer);
         }
@@ -109,7 +103,7 @@ impl Edge {
             // in plain text.
             _ => tls || self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
         };
-        let address = if trusted { self.nearest_untrusted(&parts.headers, peer) } else { peer };
+        let address = self.trusted.client(&parts.headers, peer);
         let behind =
             if self.trusted.is_empty() { hops(&parts.headers).pop().flatten() } else { None };
         Client { address, https, host, behind }
@@ -118,7 +112,7 @@ impl Edge {
     /// Whether an address is one of our proxies.
     #[must_use]
     pub fn is_proxy(&self, address: IpAddr) -> bool {
-        self.trusts(address.to_canonical())
+        self.trusted.trusts(address)
     }
 
     /// The authority of `api.public_url`.
@@ -143,48 +137,12 @@ impl Edge {
             }
         }
     }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(&address))
-    }
-
-    /// Every hop appends the address it was asked from: read from the right, the first address that
-    /// is no proxy of ours is the client. What is left of it, anyone could have written.
-    fn nearest_untrusted(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-        let mut nearest = peer;
-        for hop in hops(headers).into_iter().rev() {
-            let Some(address) = hop else {
-                break;
-            };
-            nearest = address;
-            if !self.trusts(address) {
-                break;
-            }
-        }
-        nearest
-    }
-}
-
-/// What the hops have written; `None` for what is no address. Text or not: a client that puts bytes into
-/// the header does not hide what a proxy appends to them.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let lines = headers.get_all(FORWARDED_FOR).iter();
-    let of = |line: &HeaderValue| {
-        let line = String::from_utf8_lossy(line.as_bytes()).into_owned();
-        line.split(',').map(|hop| address(hop.trim())).collect::<Vec<_>>()
-    };
-    lines.flat_map(of).collect()
-}
-
-/// An address with or without a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let parsed = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()));
-    parsed.map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn parts(peer: &str, headers: &[(&str, &str)]) -> Parts {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use knm_shared::http::Transport;
+use knm_shared::party::network;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -17,7 +18,6 @@ use tokio_native_tls::TlsStream;
 
 use super::client::Edge;
 use super::tls::Tls;
-use crate::origin::network;
 
 /// Connections from one address, if it is no proxy of ours: a quarter of those that the server takes.
 const OF_ADDRESS: u32 = 1_024;

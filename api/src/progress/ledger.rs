@@ -7,7 +7,7 @@ use knm_shared::notification::{ItemChange, Notification};
 use knm_shared::status::{Counts, ItemStatus, TaskStatus};
 use tokio::sync::oneshot;
 
-use super::{End, ItemUpdate, NotStored};
+use super::{End, ItemUpdate, Json, NotStored};
 use crate::lease::Lost;
 
 type Waiter = oneshot::Sender<Result<(), NotStored>>;
@@ -441,9 +441,6 @@ fn fold(older: &mut ItemUpdate, newer: ItemUpdate) {
 
 fn sanitise(mut update: ItemUpdate) -> ItemUpdate {
     update.message = update.message.map(|m| clean(&m)).filter(|m| !m.is_empty());
-    for value in [&mut update.before, &mut update.after].into_iter().flatten() {
-        strip_nul(value);
-    }
     update
 }
 
@@ -462,27 +459,9 @@ fn clean(text: &str) -> String {
     text
 }
 
-fn strip_nul(value: &mut serde_json::Value) {
-    use serde_json::Value;
-    match value {
-        Value::String(s) if s.contains('\0') => *s = s.replace('\0', ""),
-        Value::Array(values) => values.iter_mut().for_each(strip_nul),
-        Value::Object(map) => {
-            if map.keys().any(|k| k.contains('\0')) {
-                *map = std::mem::take(map)
-                    .into_iter()
-                    .map(|(k, v)| (k.replace('\0', ""), v))
-                    .collect();
-            }
-            map.values_mut().for_each(strip_nul);
-        }
-        _ => {}
-    }
-}
-
 /// About how many bytes an update adds to a statement.
 fn weight(update: &ItemUpdate) -> usize {
-    let json = |v: &Option<serde_json::Value>| v.as_ref().map_or(0, |v| v.to_string().len());
+    let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
     64 + update.message.as_ref().map_or(0, String::len) + json(&update.before) + json(&update.after)
 }
 

@@ -51,7 +51,7 @@ fn the_first_step_says_that_the_task_runs() {
 #[test]
 fn running_and_succeeded_of_one_item_fold_into_one_entry_and_keep_before() {
     let mut l = ledger(2);
-    let before = Some(serde_json::json!({"a": null}));
+    let before = Some(Json::from(serde_json::json!({"a": null})));
     let first = record(&mut l, 0, ItemUpdate { before: before.clone(), ..update(Running) });
     let second = record(&mut l, 0, update(Succeeded));
     let step = take(&mut l);
@@ -84,7 +84,7 @@ fn the_end_travels_with_the_last_step_and_not_before() {
 fn a_step_has_so_many_bytes_at_most_but_always_one_item() {
     let mut l = ledger(4);
     let large = || ItemUpdate {
-        before: Some(serde_json::json!({"k": "v".repeat(900)})),
+        before: Some(serde_json::json!({"k": "v".repeat(900)}).into()),
         ..update(Running)
     };
     for ordinal in 0..4 {
@@ -169,9 +169,6 @@ fn messages_fit_their_column_and_hold_no_nul() {
     assert_eq!(clean("a\0b"), "ab");
     let long = clean(&"é".repeat(2_000));
     assert!(long.len() <= MAX_MESSAGE && long.ends_with('…'));
-    let mut value = serde_json::json!({"a\0": ["\0x", {"b": "c\0"}]});
-    strip_nul(&mut value);
-    assert_eq!(value, serde_json::json!({"a": ["x", {"b": "c"}]}));
 }
 
 proptest! {

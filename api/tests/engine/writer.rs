@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{Bench, done, new_task, update};
 use knm_api::db;
 use knm_api::db::tasks::Telling;
-use knm_api::progress::{End, ItemUpdate, NotStored};
+use knm_api::progress::{End, ItemUpdate, Json, NotStored};
 use knm_shared::notification::Notification;
 use knm_shared::status::ItemStatus::{Failed, Running, Succeeded};
 use knm_shared::status::{ItemStatus, TaskStatus};
@@ -45,7 +45,7 @@ async fn what_a_takeover_must_know_is_durable_when_the_receipt_says_so() {
     let bench = Bench::start().await;
     let task = bench.task(1).await;
     let before = serde_json::json!({"team": null});
-    let running = ItemUpdate { before: Some(before.clone()), ..update(Running) };
+    let running = ItemUpdate { before: Some(before.clone().into()), ..update(Running) };
     bench.progress.record(task, 0, running).durable().await.expect("stored");
     let stored: serde_json::Value = bench.item(task, 0, "before").await;
     assert_eq!(stored, before);
@@ -61,11 +61,11 @@ async fn a_record_that_was_taken_back_binds_no_successor() {
     let bench = Bench::start().await;
     let task = bench.task(2).await;
     for ordinal in 0..2 {
-        let before = Some(serde_json::json!({"team": "red"}));
+        let before = Some(serde_json::json!({"team": "red"}).into());
         let running = ItemUpdate { before, ..update(Running) };
         bench.progress.record(task, ordinal, running).durable().await.expect("stored");
     }
-    let back = ItemUpdate { before: Some(serde_json::Value::Null), ..update(ItemStatus::Pending) };
+    let back = ItemUpdate { before: Some(Json::null()), ..update(ItemStatus::Pending) };
     bench.progress.record(task, 1, back).durable().await.expect("stored");
     let sql = bench.database.connect().await.expect("connects");
     let sql: &tokio_postgres::Client = &sql;
@@ -202,7 +202,7 @@ async fn data_that_the_database_refuses_stops_one_item_and_no_other() {
         )
         .await;
     let (bad, good) = (bench.task(100).await, bench.task(1).await);
-    let running = || ItemUpdate { before: Some(serde_json::json!({"k": "v"})), ..update(Running) };
+    let running = || ItemUpdate { before: Some(serde_json::json!({"k": "v"}).into()), ..update(Running) };
     let receipts: Vec<_> = (0..100).map(|o| bench.progress.record(bad, o, running())).collect();
     done(&bench, good, 0, Succeeded).await;
     for (ordinal, receipt) in receipts.into_iter().enumerate() {
@@ -222,7 +222,7 @@ async fn nul_bytes_and_long_messages_are_stored_without_a_search() {
     let task = bench.task(1).await;
     let failed = ItemUpdate {
         message: Some(format!("a\0b{}", "x".repeat(5_000))),
-        before: Some(serde_json::json!({"k\0": "v\0"})),
+        before: Some(serde_json::json!({"k\0": "v\0"}).into()),
         ..update(Failed)
     };
     bench.progress.record(task, 0, failed).durable().await.expect("stored");

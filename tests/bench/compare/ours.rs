@@ -183,7 +183,7 @@ pub(crate) fn begun() -> ItemUpdate {
     ItemUpdate {
         status: Some(ItemStatus::Running),
         attempts: 1,
-        before: Some(json!({"labels": {"bench.example.com/a": Value::Null}})),
+        before: Some(json!({"labels": {"bench.example.com/a": Value::Null}}).into()),
         before_version: Some("1234567".into()),
         started: Some(Moment::now()),
         ..ItemUpdate::default()
@@ -195,7 +195,7 @@ pub(crate) fn ended() -> ItemUpdate {
     ItemUpdate {
         status: Some(ItemStatus::Succeeded),
         attempts: 1,
-        after: Some(json!({"labels": {"bench.example.com/a": "b"}})),
+        after: Some(json!({"labels": {"bench.example.com/a": "b"}}).into()),
         started: Some(Moment::now()),
         ..ItemUpdate::default()
     }
