@@ -19,6 +19,7 @@ use crate::db::{Db, DbError};
 use crate::feed::{Feed, FeedMetrics};
 use crate::hub::{Hub, HubHandle, HubMetrics};
 use crate::listener::{Listener, ListenerMetrics};
+use crate::refusals::{Clerk, Refusals};
 use crate::server::{Server, ServerMetrics};
 use crate::session::{self, SessionMetrics};
 use crate::status::{ListenerState, Status};
@@ -53,6 +54,7 @@ pub struct Relay {
     server: Server,
     listener: Option<Listener>,
     feed: Feed,
+    clerk: Clerk,
     server_socket: TcpListener,
     admin: admin::Bound,
     addresses: Addresses,
@@ -114,15 +116,15 @@ impl Relay {
         );
         let complaints = Complaints::register(&registry)?;
         let session_metrics = SessionMetrics::register(&registry)?;
+        let (refusals, clerk) = Refusals::register(db.clone(), &registry)?;
         let server = Server::new(
             config,
             env::pod_name(),
             db.clone(),
             hub.clone(),
             ServerMetrics::register(&registry)?,
-            complaints.clone(),
-            session::Context::new(hub.clone(), clock, session_metrics, complaints),
-        );
+            session::Context::new(hub.clone(), clock, session_metrics, complaints, refusals),
+        )?;
 
         let admin = admin_port(&registry, &readiness, &status, &hub, &db)?;
         let admin = admin.bind(config.relay.admin_listen).await?;
@@ -140,6 +142,7 @@ impl Relay {
             server,
             listener,
             feed,
+            clerk,
             server_socket,
             admin,
             addresses,
@@ -189,6 +192,11 @@ impl Relay {
             let notify = self.loaded.config.progress.notify_type.as_str();
             self.status.info(format!("{} {notify} notification", phrases::PROGRESS_ENABLED));
             self.feed.spawn(&mut parts, &parts_stop);
+            let (clerk, stop) = (self.clerk, parts_stop.clone());
+            parts.spawn(async move {
+                clerk.run(stop).await;
+                "record of refusals"
+            });
             if let Some(listener) = self.listener {
                 let stop = parts_stop.clone();
                 parts.spawn(async move {

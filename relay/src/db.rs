@@ -1,4 +1,5 @@
-//! Every question that the relay asks PostgreSQL, and nothing else: it writes no row.
+//! Every question that the relay asks PostgreSQL, and nothing else. It writes no row but those that tell the
+//! audit log whom it has turned away.
 //!
 //! Statements are unnamed and self-contained, so that a transaction pooler may sit in between. Those
 //! that read tasks also return the marks of the database's history, because sequence numbers mean
@@ -8,6 +9,7 @@ mod health;
 mod lists;
 mod marks;
 mod positions;
+mod refusals;
 mod rows;
 mod sessions;
 mod tasks;

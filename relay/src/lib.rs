@@ -19,6 +19,7 @@ pub mod hub;
 pub mod listener;
 mod metrics;
 pub mod protocol;
+pub mod refusals;
 pub mod server;
 pub mod session;
 pub mod status;

@@ -7,7 +7,7 @@ mod problem;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use knm_shared::config::Config;
+use knm_shared::forwarded::{NoNetwork, Proxies};
 use knm_shared::http::{Limits, Unserved, serve_telling};
 use knm_shared::session::{Identity, Token};
 use tokio::net::TcpListener;
@@ -32,7 +33,8 @@ use crate::complaint::{Cause, Complaints};
 use crate::db::Db;
 use crate::hub::{HubHandle, Owner};
 use crate::protocol::PATH;
-use crate::session::{self, Greeting};
+use crate::refusals::{Refusal, Refusals, Wanted};
+use crate::session::{self, Greeting, Visitor};
 
 /// Before the upgrade. After it, a connection counts against `relay.max_connections`.
 const LIMITS: Limits = Limits {
@@ -54,6 +56,8 @@ pub struct Server {
     max_connections: usize,
     metrics: ServerMetrics,
     complaints: Complaints,
+    refusals: Refusals,
+    proxies: Proxies,
     sessions: session::Context,
     /// Every upgraded connection.
     sockets: TaskTracker,
@@ -61,27 +65,30 @@ pub struct Server {
 
 impl Server {
     /// Puts the parts together.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`NoNetwork`] for proxies that the configuration's validation would not have let pass.
     pub fn new(
         config: &Config,
         pod: String,
         db: Db,
         hub: HubHandle,
         metrics: ServerMetrics,
-        complaints: Complaints,
         sessions: session::Context,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, NoNetwork> {
+        Ok(Self {
             doorkeeper: Doorkeeper::new(db),
             origins: Origins::new(config),
             greeting: Greeting::new(pod),
             max_connections: config.relay.max_connections as usize,
             metrics,
+            complaints: sessions.complaints().clone(),
+            refusals: sessions.refusals().clone(),
+            proxies: Proxies::new(&config.api.trusted_proxies)?,
             sessions,
-            complaints,
             hub,
             sockets: TaskTracker::new(),
-        }
+        })
     }
 
     /// Serves until `shutdown`; then tells every client to come back elsewhere, and waits until all
@@ -116,21 +123,42 @@ impl Server {
     }
 
     async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match self.upgrade(peer, request).await {
+        let client = self.proxies.client(request.headers(), peer.ip());
+        let has_token = Token::from_headers(request.headers()).is_some();
+        match self.upgrade(client, request).await {
             Ok(response) => response,
             Err(problem) => {
                 self.metrics.refused(problem.status());
                 if let Some(cause) = complaint(problem.status()) {
-                    self.complaints.about(cause, &peer);
+                    self.complaints.about(cause, &client);
                 }
+                self.record(client, has_token, &problem);
                 problem.into()
             }
         }
     }
 
+    /// Tells the audit log of whoever was turned away for who they are. As the api has it, a program that does
+    /// not say who it is has not tried to be anybody.
+    fn record(&self, address: IpAddr, has_token: bool, problem: &Problem) {
+        let refused = match problem.status() {
+            StatusCode::UNAUTHORIZED => has_token,
+            status => status == StatusCode::FORBIDDEN,
+        };
+        if refused {
+            self.refusals.tell(Refusal {
+                owner: None,
+                address,
+                wanted: Wanted::Connection,
+                status: problem.status().as_u16(),
+                detail: problem.title().to_owned(),
+            });
+        }
+    }
+
     async fn upgrade(
         &self,
-        peer: SocketAddr,
+        client: IpAddr,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Problem> {
         if request.uri().path() != PATH {
@@ -149,14 +177,17 @@ impl Server {
             return Err(Problem::unavailable("the relay has no room for another connection"));
         }
         let owner = Owner { session: identity.session, user: identity.user };
+        let visitor = Visitor { owner, address: client };
         let access = identity.access;
         let upgraded = hyper::upgrade::on(request);
         let (context, greeting) = (self.sessions.clone(), self.greeting.clone());
         self.sockets.spawn(async move {
             match upgrade::socket(upgraded).await {
-                Ok(socket) if full => session::turn_away(socket, owner, &context).await,
-                Ok(socket) => session::run(socket, owner, access, alarms, &greeting, context).await,
-                Err(error) => tracing::debug!(%peer, %error, "upgrade failed"),
+                Ok(socket) if full => session::turn_away(socket, visitor, &context).await,
+                Ok(socket) => {
+                    session::run(socket, visitor, access, alarms, &greeting, context).await;
+                }
+                Err(error) => tracing::debug!(%client, %error, "upgrade failed"),
             }
         });
         Ok(handshake.accept())

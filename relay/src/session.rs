@@ -9,6 +9,7 @@ mod inbound;
 mod metrics;
 mod traffic;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::clock::DatabaseClock;
 use crate::complaint::Complaints;
 use crate::hub::{ConnId, HubHandle, Owner, Welcome};
 use crate::protocol::{CloseReason, ServerMessage, VERSION};
+use crate::refusals::Refusals;
 
 /// The largest message a client may send. The largest that makes sense is under 300 bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -68,6 +70,7 @@ pub struct Context {
     clock: DatabaseClock,
     metrics: SessionMetrics,
     complaints: Complaints,
+    refusals: Refusals,
 }
 
 impl Context {
@@ -78,9 +81,31 @@ impl Context {
         clock: DatabaseClock,
         metrics: SessionMetrics,
         complaints: Complaints,
+        refusals: Refusals,
     ) -> Self {
-        Self { hub, clock, metrics, complaints }
+        Self { hub, clock, metrics, complaints, refusals }
     }
+
+    /// What is said of clients.
+    #[must_use]
+    pub const fn complaints(&self) -> &Complaints {
+        &self.complaints
+    }
+
+    /// What the audit log is told of them.
+    #[must_use]
+    pub const fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+}
+
+/// Whose connection it is, and where its other end is, as far as a trusted proxy knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Visitor {
+    /// Whose.
+    pub owner: Owner,
+    /// Where.
+    pub address: IpAddr,
 }
 
 /// Forgets the connection in the hub, however the session ends.
@@ -98,16 +123,16 @@ impl Drop for Registered {
 /// Serves a client until one side ends it. The client was looked up after `alarms` alarms.
 pub async fn run(
     socket: Socket,
-    owner: Owner,
+    visitor: Visitor,
     access: Access,
     alarms: u64,
     greeting: &Greeting,
     context: Context,
 ) {
-    let wake = Arc::new(Notify::new());
+    let (wake, owner) = (Arc::new(Notify::new()), visitor.owner);
     let welcome = context.hub.with(|hub| hub.connect(owner, access, Arc::clone(&wake)));
     context.hub.recheck_since(alarms);
-    let mut connection = Connection::new(socket, owner.user, context);
+    let mut connection = Connection::new(socket, visitor, context);
     let welcome = match welcome {
         Ok(welcome) => welcome,
         Err(reason) => return connection.close(reason).await,
@@ -130,7 +155,7 @@ pub async fn run(
 }
 
 /// Tells a client that there is no room for it.
-pub async fn turn_away(socket: Socket, owner: Owner, context: &Context) {
-    let mut connection = Connection::new(socket, owner.user, context.clone());
+pub async fn turn_away(socket: Socket, visitor: Visitor, context: &Context) {
+    let mut connection = Connection::new(socket, visitor, context.clone());
     connection.close(CloseReason::TooManyConnections).await;
 }

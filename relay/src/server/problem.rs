@@ -29,6 +29,10 @@ impl Problem {
         self
     }
 
+    pub(super) const fn title(&self) -> &'static str {
+        self.title
+    }
+
     pub(super) const fn status(&self) -> StatusCode {
         self.status
     }

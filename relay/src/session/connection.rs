@@ -6,7 +6,7 @@ use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
-use knm_shared::ids::UserId;
+use knm_shared::ids::TaskId;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -15,10 +15,11 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::inbound::{Inbound, Reaction};
-use super::{Context, PING_INTERVAL, Socket};
+use super::{Context, PING_INTERVAL, Socket, Visitor};
 use crate::complaint::Cause;
 use crate::hub::{ConnId, Frame, HubHandle, Next, encode};
 use crate::protocol::{CloseReason, ErrorCode, ServerMessage};
+use crate::refusals::{Refusal, Wanted};
 
 /// A client that takes nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,7 +50,7 @@ enum Event {
 /// A socket and what is on its way in it.
 pub(super) struct Connection {
     socket: Socket,
-    user: UserId,
+    visitor: Visitor,
     context: Context,
     inbound: Inbound,
     /// Something is not yet with the system; since when nothing of it was taken, and how much was
@@ -67,10 +68,10 @@ struct Stall {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, user: UserId, context: Context) -> Self {
+    pub(super) fn new(socket: Socket, visitor: Visitor, context: Context) -> Self {
         Self {
             socket,
-            user,
+            visitor,
             context,
             inbound: Inbound::new(),
             unflushed: None,
@@ -178,11 +179,7 @@ impl Connection {
                     bytes += encoded.len();
                     match &frame {
                         Frame::Step { step, live: true } => self.published.push(step.published_us),
-                        Frame::Refused { code, .. } => {
-                            if let Some(cause) = refusal(*code) {
-                                self.context.complaints.about(cause, &self.user);
-                            }
-                        }
+                        Frame::Refused { task, code } => self.refused(*task, *code),
                         _ => {}
                     }
                     self.context.metrics.frames.inc();
@@ -194,6 +191,23 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// Tells of a subscription that is refused.
+    fn refused(&self, task: TaskId, code: ErrorCode) {
+        let Visitor { owner, address } = self.visitor;
+        if let Some(cause) = refusal(code) {
+            self.context.complaints.about(cause, &owner.user);
+        }
+        if code == ErrorCode::Forbidden {
+            self.context.refusals.tell(Refusal {
+                owner: Some(owner),
+                address,
+                wanted: Wanted::Task(task),
+                status: 403,
+                detail: "a task on a cluster that this user may not read".into(),
+            });
+        }
     }
 
     /// Lines a frame up; the next [`Connection::event`] writes it, with all others in one go.
@@ -251,7 +265,7 @@ impl Connection {
             Message::Text(text) => {
                 let reaction = self.inbound.text(id, &text, &self.context.hub);
                 if let Reaction::Say(_, cause) = &reaction {
-                    self.context.complaints.about(*cause, &self.user);
+                    self.context.complaints.about(*cause, &self.visitor.owner.user);
                 }
                 reaction
             }
@@ -278,7 +292,7 @@ impl Connection {
     pub(super) async fn close(&mut self, reason: CloseReason) {
         self.context.metrics.closed(reason);
         if let Some(cause) = complaint(reason) {
-            self.context.complaints.about(cause, &self.user);
+            self.context.complaints.about(cause, &self.visitor.owner.user);
         }
         let farewell = async {
             if reason == CloseReason::Restart {

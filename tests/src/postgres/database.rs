@@ -80,6 +80,26 @@ impl Database {
         row.try_get(0).context(sql.to_owned())
     }
 
+    /// Waits until a query counts so many.
+    ///
+    /// # Errors
+    /// When it does not, or fails.
+    pub async fn until(
+        &self,
+        count: &str,
+        params: &[&(dyn ToSql + Sync)],
+        wanted: i64,
+    ) -> anyhow::Result<()> {
+        let sql = self.connect().await?;
+        let counted = async {
+            while sql.query_one(count, params).await?.get::<_, i64>(0) != wanted {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(SOON, counted).await.with_context(|| format!("not {wanted}: {count}"))?
+    }
+
     /// Waits until a session of it waits for a lock.
     ///
     /// # Errors

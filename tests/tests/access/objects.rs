@@ -101,5 +101,10 @@ async fn a_cluster_that_one_may_not_read() -> anyhow::Result<()> {
         watcher.subscribe(task).await?;
         watcher.until_all_complete(SOON).await?;
     }
+    let told = "SELECT count(*) FROM audit_log
+                WHERE action = 'progress.follow' AND result = 'refused' AND status = 403
+                  AND username = 'outside' AND cluster = 'default' AND target = $1
+                  AND address = '127.0.0.1' AND session_id IS NOT NULL";
+    world.database.until(told, &[&task.to_string()], 2).await?;
     world.stop().await
 }

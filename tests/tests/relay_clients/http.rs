@@ -65,6 +65,13 @@ async fn half_a_handshake_gets_a_problem_document() -> anyhow::Result<()> {
     let origin = format!("{HANDSHAKE}{auth}Origin: https://evil.example\r\n");
     problem(&answer(&stage, request(&format!("GET {WS}"), &origin).as_bytes()).await?, 403)?;
     told_once(&stage, "foreign_origin", 1).await?;
+    // Whoever has no token has not tried to be anybody.
+    let told = "SELECT count(*) FROM audit_log WHERE action = 'progress.connect' AND status = $1
+                  AND result = 'refused' AND username = '' AND address = '127.0.0.1'
+                  AND target = 'GET /api/v1/progress/ws'";
+    for status in [401, 403] {
+        stage.database.until(told, &[&status], 1).await?;
+    }
     stage.stop().await
 }
 

@@ -29,6 +29,8 @@ async fn behind_a_transaction_pooler_the_relay_says_so_and_polls() -> anyhow::Re
     let failures = "knm_relay_listener_connect_failures_total{reason=\"pooler\"}";
     assert_eq!(stage.relay(0).metric(failures).await?, 1.0);
     stage.until_state(0, "lost", "polling").await?;
+    let ready = stage.relay(0).admin("/readyz?verbose").await?.text();
+    assert!(ready.contains("pooler in transaction mode"), "{ready}");
     let following = follow(subscribed(stage.watcher(0), &task).await?, &task);
     task.finish(&mut db, Tell::Whole).await?;
     let seen = following.await??;
