@@ -82,8 +82,7 @@ impl Refusals {
         )?;
         registry.register(Box::new(lost.clone()))?;
         let (sender, queue) = mpsc::channel(WAITING);
-        let refusals =
-            Self { queue: sender, allowance: Allowance::default(), lost: lost.clone() };
+        let refusals = Self { queue: sender, allowance: Allowance::default(), lost: lost.clone() };
         Ok((refusals, Clerk { queue, db, lost }))
     }
 

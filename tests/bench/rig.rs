@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use knm_shared::ids::TaskId;
 use knm_shared::status::ItemStatus;
 use knm_tests::by_hand::{Change, Flush, Task};
 use knm_tests::pod::Container;
@@ -95,8 +96,13 @@ impl Writer {
 
 /// Subscribes and waits for the snapshot.
 pub(crate) async fn client(stage: &Stage, task: &Task) -> anyhow::Result<Connection> {
-    let mut connection = Connection::open(&stage.relay(0).address(), Some(stage.token())).await?;
-    connection.send(&ClientFrame::Subscribe { task_id: task.id(), cursor: None }).await?;
+    follow(&stage.relay(0).address(), stage.token(), task.id()).await
+}
+
+/// The same, for who has no stage.
+pub(crate) async fn follow(relay: &str, token: &str, task: TaskId) -> anyhow::Result<Connection> {
+    let mut connection = Connection::open(relay, Some(token)).await?;
+    connection.send(&ClientFrame::Subscribe { task_id: task, cursor: None }).await?;
     loop {
         let text = connection.next_text().await.context("closed")?;
         if text.contains("\"type\":\"snapshot\"") {

@@ -1,12 +1,15 @@
 //! Calls about nodes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{GetParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::Request as Resource;
 use kube::{Client, Resource as _};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::calls::{Caller, Terms};
@@ -20,6 +23,39 @@ const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gone: what is asked for lies before the history that the server keeps.
 const EXPIRED: u16 = 410;
+
+/// A PATCH's answer, as far as anybody looks at it. Managed fields and status, most of it, are passed over where
+/// they stand: nothing is built of them only to be dropped.
+#[derive(Debug, Deserialize)]
+struct Patched {
+    metadata: PatchedMeta,
+    spec: Option<NodeSpec>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PatchedMeta {
+    name: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl From<Patched> for Node {
+    fn from(Patched { metadata, spec }: Patched) -> Self {
+        let PatchedMeta { name, uid, resource_version, labels, annotations } = metadata;
+        let metadata = ObjectMeta {
+            name,
+            uid,
+            resource_version,
+            labels,
+            annotations,
+            ..ObjectMeta::default()
+        };
+        Self { metadata, spec, status: None }
+    }
+}
 
 /// Node calls of one cluster.
 #[derive(Clone)]
@@ -45,7 +81,8 @@ impl Nodes {
     }
 
     /// Patches a node with a JSON merge patch
-    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply>).
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply>). Returns what can be
+    /// changed about it: labels, annotations and the spec, with its name, uid and version.
     ///
     /// # Errors
     /// [`CallError`]
@@ -62,7 +99,7 @@ impl Nodes {
             ..PatchParams::default()
         };
         let request = self.resource.patch(name, &params, &Patch::Merge(patch));
-        self.caller.send("patch", request, terms).await
+        self.caller.send("patch", request, terms).await.map(|patched: Patched| patched.into())
     }
 
     /// The node as the first change after `version` left it: whoever made it, no write that insisted

@@ -202,7 +202,8 @@ async fn data_that_the_database_refuses_stops_one_item_and_no_other() {
         )
         .await;
     let (bad, good) = (bench.task(100).await, bench.task(1).await);
-    let running = || ItemUpdate { before: Some(serde_json::json!({"k": "v"}).into()), ..update(Running) };
+    let running =
+        || ItemUpdate { before: Some(serde_json::json!({"k": "v"}).into()), ..update(Running) };
     let receipts: Vec<_> = (0..100).map(|o| bench.progress.record(bad, o, running())).collect();
     done(&bench, good, 0, Succeeded).await;
     for (ordinal, receipt) in receipts.into_iter().enumerate() {

@@ -308,8 +308,10 @@ async fn old_entries_go_and_young_ones_stay(database: &Database, serving: &Setti
         client.execute(entry, &[&age]).await.expect("stored");
     }
     let pool = Pool::new(serving, App::Api, 1).expect("a pool");
-    let ages = "SELECT string_agg(extract(day FROM now() - at)::text, ' ' ORDER BY at) FROM audit_log";
-    for (kept, removed, left) in [(None, 0, "366 31 29 0"), (Some(365), 1, "31 29 0"), (Some(1), 1, "29 0")]
+    let ages =
+        "SELECT string_agg(extract(day FROM now() - at)::text, ' ' ORDER BY at) FROM audit_log";
+    for (kept, removed, left) in
+        [(None, 0, "366 31 29 0"), (Some(365), 1, "31 29 0"), (Some(1), 1, "29 0")]
     {
         // A replica that is at it has its turn.
         let busy = client.transaction().await.expect("begins");

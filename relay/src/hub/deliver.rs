@@ -47,6 +47,13 @@ impl Hub {
         }
     }
 
+    /// The same, and what follows a step: mostly nothing, which a second look would cost a turn at the lock.
+    pub fn next_two(&mut self, id: ConnId) -> (Next, Option<Next>) {
+        let first = self.next(id);
+        let is_step = matches!(first, Next::Frame(Frame::Step { .. }));
+        (first, is_step.then(|| self.next(id)))
+    }
+
     /// The client has everything that was held for it. If that kept other answers out, one of them is read
     /// again; however that read ends, it leads back here.
     fn rest(&mut self, id: ConnId) -> Next {

@@ -171,9 +171,14 @@ impl Connection {
 
     /// Gathers what the hub has, up to a batch.
     fn fill(&mut self, id: ConnId) -> Option<CloseReason> {
-        let mut bytes = 0;
-        while bytes < BATCH {
-            match self.context.hub.with(|hub| hub.next(id)) {
+        let (mut bytes, mut second) = (0, None);
+        while second.is_some() || bytes < BATCH {
+            let next = second.take().unwrap_or_else(|| {
+                let (first, then) = self.context.hub.with(|hub| hub.next_two(id));
+                second = then;
+                first
+            });
+            match next {
                 Next::Frame(frame) => {
                     let encoded = frame.encode();
                     bytes += encoded.len();

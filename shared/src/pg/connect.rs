@@ -3,13 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use postgres_native_tls::MakeTlsConnector;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::{SslMode as WireSslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config};
 
 use super::error::{ConnectError, ConnectErrorKind, Endpoint};
-use super::{CONNECT_TIMEOUT, metrics, tls};
+use super::tls::{self, Tls};
+use super::{CONNECT_TIMEOUT, metrics};
 use crate::config::{Database, env};
 
 /// The half of a connection that must be polled: it carries the socket and the notifications.
@@ -85,7 +85,7 @@ const MAX_APPLICATION_NAME: usize = 63;
 pub struct Connector {
     app: App,
     base: Config,
-    tls: MakeTlsConnector,
+    tls: Tls,
     hosts: Vec<String>,
     endpoint: Endpoint,
     timeout: Duration,
@@ -122,7 +122,7 @@ impl Connector {
             host_key,
             port_key,
         };
-        let tls = tls::connector(db).map_err(|cause| {
+        let tls = Tls::new(db).map_err(|cause| {
             let next = "correct database.ssl_root_cert";
             ConnectError::new(ConnectErrorKind::Tls, endpoint.clone(), cause, next)
         })?;

@@ -10,16 +10,66 @@
 //!
 //! <https://www.postgresql.org/docs/15/libpq-ssl.html#LIBPQ-SSL-SSLMODE-STATEMENTS>
 
+use std::pin::Pin;
+
 use native_tls::{Certificate, Protocol, TlsConnector};
-use postgres_native_tls::MakeTlsConnector;
+use postgres_native_tls::{MakeTlsConnector, TlsStream};
+use tokio_postgres::Socket;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 use crate::config::{Database, SslMode};
 
-/// A connector that checks what the mode asks for.
-///
-/// # Errors
-/// A message for people when the root certificate is of no use.
-pub(super) fn connector(db: &Database) -> Result<MakeTlsConnector, String> {
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// TLS where the mode has any. Where it has none nothing is set up: OpenSSL takes megabytes only to begin, of
+/// which the relay would never use a byte.
+#[derive(Clone)]
+pub(super) struct Tls(Option<MakeTlsConnector>);
+
+impl Tls {
+    /// That checks what the mode asks for.
+    ///
+    /// # Errors
+    /// A message for people when the root certificate is of no use.
+    pub(super) fn new(db: &Database) -> Result<Self, String> {
+        match db.ssl_mode {
+            SslMode::Disable => Ok(Self(None)),
+            _ => connector(db).map(|connector| Self(Some(connector))),
+        }
+    }
+}
+
+impl MakeTlsConnect<Socket> for Tls {
+    type Stream = TlsStream<Socket>;
+    type TlsConnect = Handshake;
+    type Error = BoxError;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Handshake, BoxError> {
+        let connector = self.0.as_mut();
+        Ok(Handshake(match connector {
+            Some(maker) => Some(MakeTlsConnect::<Socket>::make_tls_connect(maker, domain)?),
+            None => None,
+        }))
+    }
+}
+
+/// The handshake of one connection.
+pub(super) struct Handshake(Option<postgres_native_tls::TlsConnector>);
+
+impl TlsConnect<Socket> for Handshake {
+    type Stream = TlsStream<Socket>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, BoxError>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        Box::pin(async move {
+            let connector = self.0.ok_or("database.ssl_mode is disable")?;
+            Ok(connector.connect(socket).await?)
+        })
+    }
+}
+
+fn connector(db: &Database) -> Result<MakeTlsConnector, String> {
     let rooted = !db.ssl_root_cert.as_os_str().is_empty();
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(Protocol::Tlsv12));
