@@ -97,7 +97,9 @@ impl Database {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(SOON, counted).await.with_context(|| format!("not {wanted}: {count}"))?
+        tokio::time::timeout(SOON, counted)
+            .await
+            .with_context(|| format!("not {wanted}: {count}"))?
     }
 
     /// Waits until a session of it waits for a lock.
