@@ -110,7 +110,7 @@ async fn entries(client: &impl GenericClient, days: u32) -> anyhow::Result<i64> 
     loop {
         let batch = db::retention::entries(client, days).await?;
         removed += batch;
-        if batch < db::retention::BATCH_ENTRIES {
+        if batch < db::retention::BATCH_ENTRIES.into() {
             return Ok(removed);
         }
         tokio::time::sleep(PAUSE).await;

@@ -124,7 +124,6 @@ impl Server {
 
     async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let client = self.proxies.client(request.headers(), peer.ip());
-        let has_token = Token::from_headers(request.headers()).is_some();
         match self.upgrade(client, request).await {
             Ok(response) => response,
             Err(problem) => {
@@ -132,27 +131,17 @@ impl Server {
                 if let Some(cause) = complaint(problem.status()) {
                     self.complaints.about(cause, &client);
                 }
-                self.record(client, has_token, &problem);
+                if problem.is_refusal() {
+                    self.refusals.tell(Refusal {
+                        owner: None,
+                        address: client,
+                        wanted: Wanted::Connection,
+                        status: problem.status().as_u16(),
+                        detail: problem.title().to_owned(),
+                    });
+                }
                 problem.into()
             }
-        }
-    }
-
-    /// Tells the audit log of whoever was turned away for who they are. As the api has it, a program that does
-    /// not say who it is has not tried to be anybody.
-    fn record(&self, address: IpAddr, has_token: bool, problem: &Problem) {
-        let refused = match problem.status() {
-            StatusCode::UNAUTHORIZED => has_token,
-            status => status == StatusCode::FORBIDDEN,
-        };
-        if refused {
-            self.refusals.tell(Refusal {
-                owner: None,
-                address,
-                wanted: Wanted::Connection,
-                status: problem.status().as_u16(),
-                detail: problem.title().to_owned(),
-            });
         }
     }
 
@@ -193,7 +182,8 @@ impl Server {
         Ok(handshake.accept())
     }
 
-    /// Whoever cannot be identified gets nothing, also while the database is away.
+    /// Whoever cannot be identified gets nothing, also while the database is away. As the api has it, a program
+    /// that does not say who it is has not tried to be anybody, and is no refusal.
     async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Problem> {
         let unknown = || {
             Problem::new(StatusCode::UNAUTHORIZED, "sign in first")
@@ -201,7 +191,7 @@ impl Server {
         };
         let token = Token::from_headers(headers).ok_or_else(unknown)?;
         match self.doorkeeper.identify(&token).await {
-            Ok(identity) => identity.ok_or_else(unknown),
+            Ok(identity) => identity.ok_or_else(|| unknown().refusing()),
             Err(Away) => {
                 Err(Problem::unavailable("the database is away, so nobody can be identified"))
             }

@@ -70,7 +70,7 @@ pub async fn sessions(client: &impl GenericClient) -> Result<u64, Error> {
 }
 
 /// Entries of the audit log removed by one statement.
-pub const BATCH_ENTRIES: i64 = 1_000;
+pub const BATCH_ENTRIES: i32 = 1_000;
 
 /// Only the function may delete there (V5 of the schema): it has the rights of the tables' owner.
 const ENTRIES: &str = "
@@ -87,7 +87,7 @@ SELECT CASE WHEN mine THEN audit_log_expire($1, $2) ELSE 0 END FROM turn";
 pub async fn entries(client: &impl GenericClient, days: u32) -> Result<i64, Error> {
     let days = i32::try_from(days).unwrap_or(i32::MAX);
     let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-        [(&days, Type::INT4), (&i32::try_from(BATCH_ENTRIES).unwrap_or(i32::MAX), Type::INT4)];
+        [(&days, Type::INT4), (&BATCH_ENTRIES, Type::INT4)];
     Ok(client.query_typed_one(ENTRIES, &params).await?.get(0))
 }
 

@@ -41,7 +41,8 @@ impl Origins {
             return Ok(());
         }
         Err(Problem::new(StatusCode::FORBIDDEN, "this page may not connect here")
-            .with_detail("add its origin to relay.allowed_origins"))
+            .with_detail("add its origin to relay.allowed_origins")
+            .refusing())
     }
 }
 

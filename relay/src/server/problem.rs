@@ -12,11 +12,12 @@ pub(super) struct Problem {
     status: StatusCode,
     title: &'static str,
     detail: Option<&'static str>,
+    is_refusal: bool,
 }
 
 impl Problem {
     pub(super) const fn new(status: StatusCode, title: &'static str) -> Self {
-        Self { status, title, detail: None }
+        Self { status, title, detail: None, is_refusal: false }
     }
 
     /// The relay cannot, for now.
@@ -27,6 +28,16 @@ impl Problem {
     pub(super) const fn with_detail(mut self, detail: &'static str) -> Self {
         self.detail = Some(detail);
         self
+    }
+
+    /// Somebody is turned away for who they are, or for the page that they come from.
+    pub(super) const fn refusing(mut self) -> Self {
+        self.is_refusal = true;
+        self
+    }
+
+    pub(super) const fn is_refusal(&self) -> bool {
+        self.is_refusal
     }
 
     pub(super) const fn title(&self) -> &'static str {
@@ -49,7 +60,7 @@ struct Document {
 
 impl From<Problem> for Response<Full<Bytes>> {
     fn from(problem: Problem) -> Self {
-        let Problem { status, title, detail } = problem;
+        let Problem { status, title, detail, .. } = problem;
         let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
         let body = serde_json::to_vec(&document).expect("strings and a number");
         let mut response = Response::new(Full::new(body.into()));
