@@ -382,6 +382,9 @@ impl World {
     fn fail_over(&mut self, task: usize, lost: i64, marked: bool) {
         let keep = usize::try_from((self.rows[task].seq - lost).max(1)).expect("positive");
         self.history[task].truncate(keep);
+        if !marked {
+            self.forget_what_only_clients_saw(task, Seq(self.history[task][keep - 1].seq));
+        }
         self.rows[task] = self.history[task][keep - 1].clone();
         self.flying.clear();
         self.told.clear();
@@ -403,6 +406,17 @@ impl World {
             self.resumable.clear();
         }
         self.wake();
+    }
+
+    /// A client may have come back with a cursor that nobody but it can vouch for any more, since the hub had
+    /// forgotten the task: where its commit is lost without a mark, that cursor is as good as made up.
+    fn forget_what_only_clients_saw(&mut self, task: usize, kept: Seq) {
+        let id = self.rows[task].id;
+        let known = self.hub.positions().into_iter().find(|(known, _)| *known == id);
+        let known = known.map_or(kept, |(_, seq)| seq.max(kept));
+        for view in self.clients.iter_mut().filter_map(|c| c.views.get_mut(&task)) {
+            view.made_up |= view.cursor.as_ref().is_some_and(|cursor| cursor.seq > known);
+        }
     }
 
     /// Nothing more happens but what the feed and the sessions do by themselves.
