@@ -5,7 +5,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use knm_shared::config::Config;
 use knm_shared::pg::Pool;
 use tokio::time::{MissedTickBehavior, interval};
@@ -94,7 +93,7 @@ pub async fn round(pool: &Pool, kept: Kept) -> anyhow::Result<Removed> {
 }
 
 async fn tasks(client: &impl GenericClient, days: u32) -> anyhow::Result<usize> {
-    let end = Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days));
+    let end = db::retention::end(client, days).await?;
     let mut removed = 0;
     loop {
         match db::retention::tasks(client, end).await? {

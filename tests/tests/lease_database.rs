@@ -7,7 +7,9 @@ use anyhow::{Context as _, ensure};
 use knm_shared::ids::TaskId;
 use knm_shared::status::{ItemStatus, TaskStatus};
 use knm_tests::api::label_task;
-use knm_tests::kube_sim::{Fault as KubeFault, FaultAction, RequestRecord, Verb, When};
+use knm_tests::kube_sim::{
+    Allow, Fault as KubeFault, FaultAction, RequestRecord, SimPod, Verb, When,
+};
 use knm_tests::proxy::{Direction, Fault, Proxy, Rule, Select, Swallow};
 use knm_tests::scenario::{Change, LeaseRow, World, WorldBuilder};
 use knm_tests::ws::Watcher;
@@ -335,4 +337,42 @@ async fn a_call_without_an_answer_is_given_up_when_the_lease_ends() -> anyhow::R
     world.api_proxies[0].heal().await;
     world.until_lease(task, SOON, |row| row.status == "completed").await?;
     world.stop().await
+}
+
+/// A standby that lacks the last commits has been promoted: the claim that this process works under, and before
+/// that the task's going on, were among them. Nothing is recorded meanwhile, so only the row can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_whose_claim_the_database_has_lost_lets_go_of_its_task() -> anyhow::Result<()> {
+    let back = "UPDATE progress_tasks
+                SET status = 'paused', desired = 'pause', lease_token = lease_token - 1,
+                    lease_owner = NULL, lease_expires_at = NULL
+                WHERE id = $1";
+    for (name, lost) in
+        [("lost_claim", back), ("lost_task", "DELETE FROM progress_tasks WHERE id = $1")]
+    {
+        let world = World::new(name).nodes(1).start().await?;
+        let pod = SimPod::new("web-0").namespace("shop").node("node-0001");
+        world.sim.add_pod(pod.owner("ReplicaSet", "web").labels(&[("app", "web")]))?;
+        world.sim.add_budget("shop", "web", &[("app", "web")], Allow::min_available(1))?;
+        let api = world.sign_in(0).await?;
+        let drain = json!({"action": "drain", "nodes": {"names": ["node-0001"]}, "params": {}});
+        let task = api.submit(&drain).await?;
+        until_items(&world, task, 1, "message LIKE '%waiting for budget%'").await?;
+        let asked = world.sim.evictions().len();
+        world.database.connect().await?.execute(lost, &[&task.0]).await?;
+        let lets_go = async {
+            while world.pods[0].api.metric("knm_api_tasks_held").await? > 0.0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(SOON, lets_go).await.context("it goes on")??;
+        assert!(world.sim.evictions().len() >= asked);
+        if name == "lost_claim" {
+            api.post(&format!("/api/v1/tasks/{task}/cancel"), &serde_json::Value::Null).await?;
+            world.until_lease(task, SOON, |row| row.status == "cancelled").await?;
+        }
+        world.stop().await?;
+    }
+    Ok(())
 }

@@ -84,6 +84,7 @@ pub async fn create(
     clusters: &Bindings,
 ) -> Result<Option<User>, Error> {
     let transaction = client.transaction().await?;
+    super::bound(&transaction).await?;
     let Some(id) = users::insert(&transaction, new).await? else { return Ok(None) };
     bind(&transaction, id, clusters).await?;
     let created = get(&transaction, id).await?;
@@ -133,6 +134,7 @@ pub enum Changed {
 /// When the database does not answer; nothing has changed then.
 pub async fn change(client: &mut Client, id: UserId, change: &Change) -> Result<Changed, Error> {
     let transaction = client.transaction().await?;
+    super::bound(&transaction).await?;
     // Whoever changes an account has all administrators, in order: two of them cannot remove each other.
     // Not FOR UPDATE, which tasks that are being stored would wait for, and it for them.
     let admins = transaction
@@ -243,6 +245,7 @@ pub async fn reset_password(
     hash: &str,
 ) -> Result<Option<User>, Error> {
     let transaction = client.transaction().await?;
+    super::bound(&transaction).await?;
     let sql = "UPDATE users SET password_hash = $2, updated_at = now() WHERE id = $1";
     let params: [Param<'_>; 2] = [(&id.0, Type::UUID), (&hash, Type::TEXT)];
     transaction.execute_typed(sql, &params).await?;
@@ -285,6 +288,7 @@ pub async fn change_password(
 ) -> Result<bool, Error> {
     let PasswordChange { user, session, old, new, end_tokens } = change;
     let transaction = client.transaction().await?;
+    super::bound(&transaction).await?;
     let sql = "
         UPDATE users SET password_hash = $3, updated_at = now()
         WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL";

@@ -123,6 +123,7 @@ SELECT (SELECT server FROM removed) AS removed,
 /// A statement's.
 pub async fn remove(client: &mut Client, name: &str) -> Result<Removal, Error> {
     let transaction = client.transaction().await?;
+    super::bound(&transaction).await?;
     let lock = "SELECT FROM clusters WHERE name = $1 FOR UPDATE";
     transaction.query_typed(lock, &[(&name, Type::TEXT)]).await?;
     let row = transaction.query_typed_one(REMOVE, &[(&name, Type::TEXT)]).await?;

@@ -77,9 +77,10 @@ const HOLDER: &str = "SELECT task_id FROM node_drains WHERE cluster = $1 AND nod
 /// Asks for a node, in a transaction that is then to be committed.
 ///
 /// # Errors
-/// The statements'.
+/// The statements', also when somebody else asks for too long.
 pub async fn take(transaction: &Transaction<'_>, asking: Asking<'_>) -> Result<Turn, Error> {
     let Asking { cluster, node, item: (task, ordinal), claim: (owner, token), limit } = asking;
+    super::bound(transaction).await?;
     let place =
         [(&cluster as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT), (&node, Type::TEXT)];
     if let Some(Limit { most, nodes, away }) = limit {

@@ -32,6 +32,17 @@ WITH turn AS MATERIALIZED (
 DELETE FROM progress_tasks
 WHERE id IN (SELECT id FROM batch WHERE place = 1 OR nodes <= $4)";
 
+/// The moment `days` ago, by the clock that the tasks' times are from: a pod whose own is wrong removes nothing
+/// too early.
+///
+/// # Errors
+/// The statement's.
+pub async fn end(client: &impl GenericClient, days: u32) -> Result<Timestamp, Error> {
+    let days = i32::try_from(days).unwrap_or(i32::MAX);
+    let sql = "SELECT clock_timestamp() - make_interval(days => $1)";
+    Ok(client.query_typed_one(sql, &[(&days, Type::INT4)]).await?.get(0))
+}
+
 /// Removes up to [`BATCH`] tasks that ended before `end`, with their items. Returns how many; none
 /// also when another replica is at it.
 ///

@@ -89,6 +89,11 @@ impl Tries {
         self.called += took;
     }
 
+    /// The cluster has said clearly what it wants: troubles before that count no more.
+    pub(super) fn renew(&mut self, timeout: Duration) {
+        *self = Self { count: self.count, ..Self::new(timeout) };
+    }
+
     /// How long to wait for the next try; `None` when there is none.
     pub(super) fn next(&mut self, trouble: &Trouble) -> Option<Duration> {
         let pause = match trouble {

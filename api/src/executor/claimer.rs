@@ -157,6 +157,7 @@ impl Claimer {
         for row in &mine {
             self.executor.steer(row, &held[&row.task]);
         }
+        self.executor.lose_what_is_not_open(&mine, &held);
         let claimable = self.claimable(others, seen_for.min(LOOK));
         self.claim(client, claimable).await?;
         self.report(client).await
@@ -328,8 +329,29 @@ impl Executor {
             {
                 desired.send_if_modified(|now| replace(now, wanted(row)));
             }
-        } else if row.lease.token > holding.token || owner.is_some_and(|o| o != self.inner.owner) {
-            warn!(task = %row.task, "the lease was lost; another process has the task");
+        } else if row.lease.token != holding.token || owner.is_some_and(|o| o != self.inner.owner) {
+            // A lower token than ours: the database has lost our claim.
+            self.lose(holding, "the lease was lost; another process has the task, or nobody");
+        }
+        // Ours without an owner is a task that this process is just giving back.
+    }
+
+    /// Ends the work on tasks that are not there any more, or have ended: the database has lost or gained
+    /// commits. What has just ended here is given the time of a lease to be noticed.
+    fn lose_what_is_not_open(&self, open: &[Open], held: &HashMap<TaskId, Holding>) {
+        let is_open = |task: &TaskId| open.iter().any(|row| row.task == *task);
+        for holding in held.values().filter(|h| h.lease.remaining().is_none() && !is_open(&h.task))
+        {
+            self.lose(
+                holding,
+                "the lease was lost; there is no such task any more, or it has ended",
+            );
+        }
+    }
+
+    fn lose(&self, holding: &Holding, why: &str) {
+        if !holding.lease.is_lost() {
+            warn!(task = %holding.task, "{why}");
             self.inner.metrics.lease_lost.inc();
             holding.lease.lose();
         }

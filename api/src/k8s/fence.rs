@@ -11,6 +11,10 @@ use tower::{BoxError, Layer, Service};
 
 use crate::lease::Lease;
 
+/// How long a request that no lease covers waits for the head of its answer, which watches get at once. A watch
+/// that hangs must be found out before it counts as running again.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// Marks a request as covered by a lease. It is refused when the lease has run out, and given up when
 /// it takes longer than `timeout` or than the lease holds.
 #[derive(Debug, Clone)]
@@ -65,21 +69,23 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(Fenced { lease, timeout }) = request.extensions().get::<Fenced>().cloned() else {
-            let answer = self.inner.call(request);
-            return Box::pin(async { answer.await.map_err(Into::into) });
+            return Box::pin(within(HEAD_TIMEOUT, self.inner.call(request)));
         };
         // Nothing may come between this check and the call.
         let Some(left) = lease.remaining() else {
             return Box::pin(std::future::ready(Err(FenceError::Expired.into())));
         };
-        let answer = self.inner.call(request);
-        let bound = timeout.min(left);
-        Box::pin(async move {
-            match tokio::time::timeout(bound, answer).await {
-                Ok(answer) => answer.map_err(Into::into),
-                Err(_) => Err(FenceError::TimedOut(bound).into()),
-            }
-        })
+        Box::pin(within(timeout.min(left), self.inner.call(request)))
+    }
+}
+
+async fn within<T, E: Into<BoxError>>(
+    bound: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, BoxError> {
+    match tokio::time::timeout(bound, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(FenceError::TimedOut(bound).into()),
     }
 }
 
@@ -100,6 +106,10 @@ mod tests {
         timeout: Duration,
         hang: bool,
     ) -> (Result<u32, BoxError>, u32) {
+        answer_to(Some(Fenced { lease: Arc::clone(lease), timeout }), hang).await
+    }
+
+    async fn answer_to(fence: Option<Fenced>, hang: bool) -> (Result<u32, BoxError>, u32) {
         let calls = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&calls);
         let service = ServiceBuilder::new().layer(FenceLayer).service(tower::service_fn(
@@ -115,8 +125,7 @@ mod tests {
             },
         ));
         let mut request = Request::new(());
-        let fence = Fenced { lease: Arc::clone(lease), timeout };
-        request.extensions_mut().insert(fence);
+        fence.map(|fence| request.extensions_mut().insert(fence));
         (service.oneshot(request).await, seen.load(Ordering::SeqCst))
     }
 
@@ -129,6 +138,13 @@ mod tests {
         let error = answer.expect_err("refused");
         assert_eq!(error.downcast_ref(), Some(&FenceError::Expired));
         assert_eq!(calls, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_a_lease_does_not_wait_for_ever_either() {
+        assert_eq!(answer_to(None, false).await.0.expect("passes"), 1);
+        let error = answer_to(None, true).await.0.expect_err("times out");
+        assert_eq!(error.downcast_ref(), Some(&FenceError::TimedOut(HEAD_TIMEOUT)));
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! Calls about pods and what guards them: lists, evictions, deletions, budgets, and whether this
 //! system may make them at all.
 
+use std::marker::PhantomData;
+
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -63,6 +65,16 @@ impl std::fmt::Display for Right {
     }
 }
 
+/// A list on its way: no more than one page of it is in memory.
+pub struct Pages<'a, T> {
+    caller: &'a Caller,
+    terms: &'a Terms,
+    resource: Resource,
+    /// What the next page is asked for with; `None` after the last.
+    next: Option<ListParams>,
+    of: PhantomData<fn() -> T>,
+}
+
 /// Pod calls of one cluster.
 #[derive(Clone)]
 pub struct Pods {
@@ -90,19 +102,22 @@ impl Pods {
         if !selector.is_empty() {
             params = params.labels(selector);
         }
-        self.list(&Pod::url_path(&(), None), params, terms).await
+        // Not in pages: those of one node are few, and some API servers ask etcd for a page what they would
+        // have in memory; every node under way repeats this list.
+        let request = Resource::new(Pod::url_path(&(), None)).list(&params);
+        let list: ObjectList<Pod> = self.caller.send("list", request, terms).await?;
+        Ok(list.items)
     }
 
-    /// The pods of all nodes.
-    ///
-    /// # Errors
-    /// [`CallError`]
-    pub async fn everywhere(&self, selector: &str, terms: &Terms) -> Result<Vec<Pod>, CallError> {
+    /// The pods of all nodes, as far as `selector` matches; page by page, because a cluster may have more
+    /// than there is memory for.
+    #[must_use]
+    pub fn everywhere<'a>(&'a self, selector: &str, terms: &'a Terms) -> Pages<'a, Pod> {
         let mut params = ListParams::default();
         if !selector.is_empty() {
             params = params.labels(selector);
         }
-        self.list(&Pod::url_path(&(), None), params, terms).await
+        self.pages(&Pod::url_path(&(), None), params, terms)
     }
 
     /// All disruption budgets.
@@ -111,7 +126,12 @@ impl Pods {
     /// [`CallError`]
     pub async fn budgets(&self, terms: &Terms) -> Result<Vec<PodDisruptionBudget>, CallError> {
         let path = PodDisruptionBudget::url_path(&(), None);
-        self.list(&path, ListParams::default(), terms).await
+        let mut pages = self.pages(&path, ListParams::default(), terms);
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await? {
+            found.extend(page);
+        }
+        Ok(found)
     }
 
     /// Whether a DaemonSet exists.
@@ -190,24 +210,24 @@ impl Pods {
         Ok(answer.status.is_some_and(|s| s.allowed))
     }
 
-    async fn list<T: Clone + DeserializeOwned>(
-        &self,
-        path: &str,
-        params: ListParams,
-        terms: &Terms,
-    ) -> Result<Vec<T>, CallError> {
-        let resource = Resource::new(path);
-        let mut params = params.limit(PAGE);
-        let mut found = Vec::new();
-        loop {
-            let page: ObjectList<T> =
-                self.caller.send("list", resource.list(&params), terms).await?;
-            found.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
+    fn pages<'a, T>(&'a self, path: &str, params: ListParams, terms: &'a Terms) -> Pages<'a, T> {
+        let next = Some(params.limit(PAGE));
+        Pages { caller: &self.caller, terms, resource: Resource::new(path), next, of: PhantomData }
+    }
+}
+
+impl<T: Clone + DeserializeOwned> Pages<'_, T> {
+    /// The next page, which may be empty; `None` after the last.
+    ///
+    /// # Errors
+    /// [`CallError`]; nothing follows then.
+    pub async fn next(&mut self) -> Result<Option<Vec<T>>, CallError> {
+        let Some(params) = self.next.take() else { return Ok(None) };
+        let request = self.resource.list(&params);
+        let page: ObjectList<T> = self.caller.send("list", request, self.terms).await?;
+        let token = page.metadata.continue_.filter(|token| !token.is_empty());
+        self.next = token.map(|token| params.continue_token(&token));
+        Ok(Some(page.items))
     }
 }
 

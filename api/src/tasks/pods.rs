@@ -15,7 +15,7 @@ use super::submit::DrainParams;
 pub enum Fate {
     /// It is evicted.
     Evict,
-    /// It is terminating already: only waited for.
+    /// It is terminating already, and as soon as this drain would have it: only waited for.
     Wait,
     /// It stays, and does not count.
     Stay(Stays),
@@ -92,8 +92,7 @@ pub fn fate(
     if is_overdue(pod, params, now) {
         return Fate::Stay(Stays::Overdue);
     }
-    let terminating = pod.metadata.deletion_timestamp.as_ref();
-    let go = if terminating.is_some() { Fate::Wait } else { Fate::Evict };
+    let go = if is_leaving(pod, params.grace()) { Fate::Wait } else { Fate::Evict };
     let finished = is_finished(pod);
     match controller(pod) {
         Some(owner) if owner.kind == "DaemonSet" && !finished => {
@@ -118,6 +117,15 @@ pub fn fate(
         return Fate::Refuse(Refusal::Unmanaged);
     }
     go
+}
+
+/// Whether nothing more is to be asked of it: it is terminating, and not with more seconds than `grace`.
+/// A pod of a dead node terminates for ever: only an eviction or deletion with fewer seconds ends it.
+#[must_use]
+pub fn is_leaving(pod: &Pod, grace: Option<i64>) -> bool {
+    let has = pod.metadata.deletion_grace_period_seconds;
+    let is_longer = has.zip(grace).is_some_and(|(has, asked)| asked < has);
+    pod.metadata.deletion_timestamp.is_some() && !is_longer
 }
 
 /// Whether its end, grace period included, is overdue by more than is waited for.
@@ -269,6 +277,13 @@ mod tests {
         let skip = |seconds: u32| json!({"skip_wait_for_delete_timeout_seconds": seconds});
         assert_eq!(decide(&ending, &skip(599)), Fate::Stay(Stays::Overdue));
         assert_eq!(decide(&ending, &skip(600)), Fate::Wait);
+
+        ending.metadata.deletion_grace_period_seconds = Some(30);
+        let grace = |seconds: i64| json!({"grace_period_seconds": seconds});
+        assert_eq!(decide(&ending, &none), Fate::Wait);
+        assert_eq!(decide(&ending, &grace(-1)), Fate::Wait, "its own");
+        assert_eq!(decide(&ending, &grace(30)), Fate::Wait);
+        assert_eq!(decide(&ending, &grace(29)), Fate::Evict, "it is to end sooner");
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! What a task would do: `POST /api/v1/tasks/preview`. Nodes come from memory, pods and budgets from
 //! the cluster; what cannot be looked up is said and keeps nothing else from being shown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use knm_shared::access::Access;
 use knm_shared::session::Role;
@@ -14,18 +13,18 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::action::Action;
-use super::budgets::Budget;
+use super::error::TaskError;
 use super::options::Options;
 use super::plan::{Author, Plan};
-use super::pods::{Fate, controller, fate, full_name, refusals, tolerates};
-use super::submit::DrainParams;
+use super::pods::{full_name, tolerates};
 use crate::clusters::{Cluster, Sync};
 use crate::k8s::{CallError, Pods, Right, Terms};
 
-/// Why the eviction API refuses such a pod for good.
-const TWO_BUDGETS: &str = "more than one disruption budget covers it";
-/// Up to so many nodes their pods are asked for one by one, beyond it all pods of the cluster.
-const ASKED_ONE_BY_ONE: usize = 20;
+mod drain;
+mod look;
+
+use look::{Places, Unseen, placed};
+
 /// Up to so many nodes every pod is listed, beyond it only those that stand in the way.
 const LISTED_IN_FULL: usize = 50;
 
@@ -137,12 +136,14 @@ pub(super) struct Preview<'a> {
 }
 
 impl Preview<'_> {
+    /// # Errors
+    /// [`TaskError::Unavailable`] when it does not get its turn at the pods.
     pub(super) async fn view(
         &self,
         options: &Options,
         nodes: &[Arc<Node>],
         access: &Access,
-    ) -> PreviewView {
+    ) -> Result<PreviewView, TaskError> {
         let mut warnings = Vec::new();
         if let Sync::Stale { since, error } = self.cluster.nodes.state() {
             warnings.push(format!("the nodes are shown as of {since}: {error}"));
@@ -160,14 +161,20 @@ impl Preview<'_> {
             _ => Ok(Vec::new()),
         };
         let pods_known = looked.is_ok();
-        let budgets = looked.unwrap_or_else(|error| {
-            warnings.push(format!("the pods could not be listed: {error}"));
-            Vec::new()
-        });
+        let budgets = match looked {
+            Ok(budgets) => budgets,
+            Err(busy @ Unseen::Busy) => return Err(TaskError::Unavailable(busy.to_string())),
+            Err(Unseen::Call(error)) => {
+                warnings.push(format!("the pods could not be listed: {error}"));
+                // Some pages may have come: too few pods look like an answer.
+                views.iter_mut().for_each(NodePreview::forget_pods);
+                Vec::new()
+            }
+        };
         let count = |result: &str| views.iter().filter(|v| v.result == result).count();
         let needs = self.action.needs();
         let role = needs.iter().map(|action| action.rule().role).max().unwrap_or(Role::Viewer);
-        PreviewView {
+        Ok(PreviewView {
             cluster: self.cluster.name.to_string(),
             action: self.action.name().into(),
             params: self.action.params(),
@@ -183,7 +190,7 @@ impl Preview<'_> {
             pods_known,
             nodes: views,
             budgets,
-        }
+        })
     }
 
     /// The change of the node itself.
@@ -224,150 +231,32 @@ impl Preview<'_> {
         Ok(missing)
     }
 
-    /// Adds what would become of the pods, and returns the budgets that they are covered by.
-    ///
-    /// # Errors
-    /// When the pods cannot be listed.
-    async fn drain(
-        &self,
-        params: &DrainParams,
-        views: &mut [NodePreview],
-        warnings: &mut Vec<String>,
-    ) -> Result<Vec<BudgetPreview>, CallError> {
-        let by_node = self.pods_by_node(&params.pod_selector, views).await?;
-        let budgets = match self.pods.budgets(&self.terms).await {
-            Ok(budgets) => budgets.iter().map(Budget::of).collect(),
-            Err(error) => {
-                warnings.push(format!("the disruption budgets could not be listed: {error}"));
-                Vec::new()
-            }
-        };
-        let daemonsets = self.daemonsets(&by_node, warnings).await;
-        let (now, in_full) = (Timestamp::now(), views.len() <= LISTED_IN_FULL);
-        let mut covered = vec![0; budgets.len()];
-        for view in views {
-            let mut goes = false;
-            let (mut fates, mut doubly) = (Vec::new(), Vec::new());
-            for pod in by_node.get(&view.node).into_iter().flatten() {
-                let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-                let fate = fate(pod, params, now, |owner| {
-                    daemonsets.get(&(namespace, owner.name.clone())).copied().unwrap_or(true)
-                });
-                let guards: Vec<_> =
-                    (0..).zip(&budgets).filter(|(_, budget)| budget.covers(pod)).collect();
-                let shown = drained(pod, fate, params, &guards);
-                if matches!(fate, Fate::Evict) {
-                    guards.iter().for_each(|(i, _): &(usize, _)| covered[*i] += 1);
-                }
-                goes |= matches!(fate, Fate::Evict | Fate::Wait);
-                if matches!(fate, Fate::Evict) && shown.fate == "refuse" {
-                    doubly.push(shown.pod.clone());
-                }
-                fates.push((shown.pod.clone(), fate));
-                view.add(shown, in_full);
-            }
-            let doubly =
-                (!doubly.is_empty()).then(|| format!("{TWO_BUDGETS}: {}", doubly.join(", ")));
-            if let Some(why) = refusals(&fates).or(doubly) {
-                view.result = "refused".into();
-                view.message = Some(why);
-            }
-            if goes && view.result == "unchanged" {
-                view.result = "change".into();
-            }
-        }
-        if params.disable_eviction {
-            warnings.push("pods are deleted, not evicted: no disruption budget is asked".into());
-        }
-        let mut shown: Vec<_> = budgets
-            .iter()
-            .zip(covered)
-            .filter(|(_, pods)| *pods > 0)
-            .map(|(budget, pods)| BudgetPreview {
-                budget: budget.full_name(),
-                disruptions_allowed: budget.allowed,
-                healthy: budget.healthy,
-                desired: budget.desired,
-                pods,
-            })
-            .collect();
-        shown.sort_by(|a, b| {
-            (a.disruptions_allowed, &a.budget).cmp(&(b.disruptions_allowed, &b.budget))
-        });
-        Ok(shown)
-    }
-
     /// Adds the pods that new NoExecute taints would end.
     ///
     /// # Errors
-    /// When the pods cannot be listed.
+    /// [`Unseen`]; some of them may have been added then.
     async fn no_execute(
         &self,
         views: &mut [NodePreview],
         warnings: &mut Vec<String>,
-    ) -> Result<(), CallError> {
-        let is_new = |view: &NodePreview| !no_execute_taints(view).is_empty();
-        if !views.iter().any(is_new) {
+    ) -> Result<(), Unseen> {
+        let taints: Vec<_> = views.iter().map(no_execute_taints).collect();
+        let tainted = (0..).zip(&*views).filter(|(i, _): &(usize, _)| !taints[*i].is_empty());
+        let places: Places = tainted.map(|(i, view)| (view.node.clone(), i)).collect();
+        if places.is_empty() {
             return Ok(());
         }
-        let by_node = self.pods_by_node("", views).await?;
-        warnings.push("NoExecute taints end pods without asking their disruption budgets".into());
         let in_full = views.len() <= LISTED_IN_FULL;
-        for view in views {
-            let taints = no_execute_taints(view);
-            for pod in by_node.get(&view.node).into_iter().flatten() {
-                if let Some(shown) = tainted(pod, &taints) {
-                    view.add(shown, in_full);
+        let mut look = self.look("", &places).await?;
+        while let Some(pods) = look.next().await? {
+            for (place, pod) in placed(&places, &pods) {
+                if let Some(shown) = ended(pod, &taints[place]) {
+                    views[place].add(shown, in_full);
                 }
             }
         }
+        warnings.push("NoExecute taints end pods without asking their disruption budgets".into());
         Ok(())
-    }
-
-    async fn pods_by_node(
-        &self,
-        selector: &str,
-        views: &[NodePreview],
-    ) -> Result<HashMap<String, Vec<Pod>>, CallError> {
-        if views.len() <= ASKED_ONE_BY_ONE {
-            let asked = views.iter().map(|v| self.pods.on_node(&v.node, selector, &self.terms));
-            let answers = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            return Ok(views.iter().map(|v| v.node.clone()).zip(answers).collect());
-        }
-        let mut by_node: HashMap<String, Vec<Pod>> = HashMap::new();
-        for pod in self.pods.everywhere(selector, &self.terms).await? {
-            if let Some(node) = pod.spec.as_ref().and_then(|s| s.node_name.clone()) {
-                by_node.entry(node).or_default().push(pod);
-            }
-        }
-        Ok(by_node)
-    }
-
-    /// Whether the DaemonSets of these pods exist.
-    async fn daemonsets(
-        &self,
-        by_node: &HashMap<String, Vec<Pod>>,
-        warnings: &mut Vec<String>,
-    ) -> HashMap<(String, String), bool> {
-        let mut exist = HashMap::new();
-        for pod in by_node.values().flatten() {
-            let owner = controller(pod).filter(|o| o.kind == "DaemonSet");
-            if let (Some(owner), Some(namespace)) = (owner, pod.metadata.namespace.clone()) {
-                exist.insert((namespace, owner.name.clone()), true);
-            }
-        }
-        let keys: Vec<_> = exist.keys().cloned().collect();
-        let asked = keys.iter().map(|(ns, name)| self.pods.daemonset_exists(ns, name, &self.terms));
-        for (key, answer) in keys.iter().zip(join_all(asked).await) {
-            match answer {
-                Ok(exists) => drop(exist.insert(key.clone(), exists)),
-                Err(error) => {
-                    let (namespace, name) = key;
-                    warnings.push(format!("DaemonSet {namespace}/{name} cannot be read: {error}"));
-                }
-            }
-        }
-        exist
     }
 }
 
@@ -378,25 +267,11 @@ impl NodePreview {
             self.pods.push(pod);
         }
     }
-}
 
-fn drained(pod: &Pod, fate: Fate, params: &DrainParams, guards: &[(usize, &Budget)]) -> PodPreview {
-    let (fate, reason) = match fate {
-        Fate::Wait => ("wait", Some("is terminating already".into())),
-        Fate::Stay(why) => ("stay", Some(why.as_str().into())),
-        Fate::Refuse(why) => ("refuse", Some(why.as_str().into())),
-        Fate::Evict if params.disable_eviction => ("evict", None),
-        Fate::Evict => match guards {
-            [_, _, ..] => ("refuse", Some(TWO_BUDGETS.to_owned())),
-            [(_, budget)] if budget.allowed == 0 => {
-                let Budget { name, healthy, desired, .. } = budget;
-                let why = format!("budget {name} needs {desired} healthy pods and has {healthy}");
-                ("blocked", Some(why))
-            }
-            _ => ("evict", None),
-        },
-    };
-    PodPreview { pod: full_name(pod), fate: fate.into(), reason, after_seconds: None }
+    fn forget_pods(&mut self) {
+        self.pod_counts.clear();
+        self.pods.clear();
+    }
 }
 
 /// Key and value of the NoExecute taints that a node would newly have.
@@ -410,7 +285,7 @@ fn no_execute_taints(view: &NodePreview) -> Vec<(String, String)> {
 }
 
 /// What new NoExecute taints would do to a pod; nothing if it tolerates them all for ever.
-fn tainted(pod: &Pod, taints: &[(String, String)]) -> Option<PodPreview> {
+fn ended(pod: &Pod, taints: &[(String, String)]) -> Option<PodPreview> {
     let seconds =
         taints.iter().filter_map(|(key, value)| match tolerates(pod, key, value, "NoExecute") {
             None => Some(0),

@@ -68,6 +68,7 @@ impl Service {
     ///
     /// # Errors
     /// [`TaskError`], as for [`Service::submit`], but for the role: a preview says which one it takes.
+    /// `Unavailable` when too many ask about the pods of whole clusters.
     pub async fn preview(
         &self,
         identity: &Identity,
@@ -81,7 +82,7 @@ impl Service {
         let author = Author::new(identity.username.clone(), body.reason, Timestamp::now());
         let (pods, terms) = self.pods(&cluster);
         let preview = Preview { cluster: &cluster, action: &action, author: &author, pods, terms };
-        Ok(preview.view(&options, &nodes, &identity.access).await)
+        preview.view(&options, &nodes, &identity.access).await
     }
 
     /// Checks and stores a task. The targets are frozen here, by name and UID.
@@ -309,8 +310,13 @@ impl Service {
             self.require_again(identity, &before).await?;
         }
         let client = self.inner.pool.get().await?;
-        let view =
-            db::tasks::request(&**client, task, desired).await?.ok_or(TaskError::NotFound)?;
+        let ask = || db::tasks::request(&**client, task, desired);
+        let mut view = ask().await?.ok_or(TaskError::NotFound)?;
+        let settled = [desired.as_str(), Desired::Cancel.as_str()];
+        if view.completed_at.is_none() && !settled.contains(&view.desired.as_str()) {
+            // The task was changed while the statement waited for it, and shows how it was before.
+            view = ask().await?.ok_or(TaskError::NotFound)?;
+        }
         // What has ended as it was wanted is no news; nothing else can be wanted of it.
         let has_ended = view.completed_at.is_some();
         if view.desired == desired.as_str() && (!has_ended || view.status == "cancelled") {
@@ -347,6 +353,7 @@ async fn insert(
             .map_or(Inserted::Nothing, Inserted::New));
     };
     let transaction = client.transaction().await?;
+    crate::db::bound(&transaction).await?;
     db::tasks::lock(&transaction, parent).await?;
     if let Some(child) = db::tasks::unfinished_child(&transaction, parent, task).await? {
         return Ok(Inserted::Child(child));

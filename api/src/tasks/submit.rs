@@ -204,6 +204,14 @@ pub struct DrainParams {
     pub skip_wait_for_delete_timeout_seconds: u32,
 }
 
+impl DrainParams {
+    /// Seconds that every pod is given to end in; `None` leaves each its own.
+    #[must_use]
+    pub fn grace(&self) -> Option<i64> {
+        self.grace_period_seconds.filter(|seconds| *seconds >= 0)
+    }
+}
+
 const fn yes() -> bool {
     true
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use knm_tests::kube_sim::{Allow, SimPod, Workload};
+use knm_tests::kube_sim::{Allow, Fault, FaultAction, SimPod, Workload};
 use knm_tests::scenario::World;
 use serde_json::{Value, json};
 
@@ -234,6 +234,41 @@ async fn disable_eviction_deletes_and_asks_no_budget() -> anyhow::Result<()> {
     steer(&api, id, "cancel").await?;
     let ended = finish(&world, &api, id).await?;
     assert_eq!(ended.outcome(), "cancelled");
+    world.stop().await
+}
+
+/// The kubelet that would end them is gone, and their deletion has been asked for long ago.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_a_dead_node_will_never_end_are_asked_to_end_at_once() -> anyhow::Result<()> {
+    for disable_eviction in [false, true] {
+        let world = World::new("drain_dead").nodes(2).start().await?;
+        world.sim.add_pod(managed("web-0").stuck())?;
+        let api = world.sign_in(0).await?;
+        let id = api.submit(&drain(json!({}))).await?;
+        until(&api, id, "waits for the pod", |e| e.message(NODE) == "0 of 1 pods gone").await?;
+        steer(&api, id, "cancel").await?;
+        finish(&world, &api, id).await?;
+        world.sim.add_budget("shop", "web", &[("app", "web")], Allow::min_available(1))?;
+        let params = json!({"grace_period_seconds": 0, "disable_eviction": disable_eviction});
+        let ended = run(&world, &drain(params)).await?;
+        assert_eq!((ended.outcome(), ended.message(NODE)), ("completed", "1 of 1 pods gone"));
+        assert!(world.sim.pods_on(NODE).is_empty());
+        world.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_does_not_mind_a_pod_that_is_another_by_now() -> anyhow::Result<()> {
+    let world = World::new("drain_dry_gone").nodes(2).start().await?;
+    world.sim.add_pod(managed("web-0"))?;
+    let message = Some("the UID in the precondition does not match the UID in record".to_owned());
+    let changed = FaultAction::Status { code: 409, retry_after_seconds: None, message };
+    world.sim.add_fault(Fault::eviction("web-0", changed));
+    let body = with_options(drain(json!({})), json!({"dry_run": true}));
+    let ended = run(&world, &body).await?;
+    assert_eq!((ended.outcome(), ended.message(NODE)), ("completed", "dry run: 1 pods would go"));
+    assert_eq!(world.sim.evictions().len(), 1, "it is asked once");
     world.stop().await
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use knm_tests::kube_sim::{Allow, Rule, SimPod};
+use knm_tests::kube_sim::{Allow, Fault, FaultAction, Rule, SimPod, Verb, When};
 use knm_tests::scenario::World;
 use serde_json::{Value, json};
 
@@ -148,6 +148,81 @@ async fn a_thousand_nodes_come_from_memory_in_one_request() -> anyhow::Result<()
         // Only the rights are asked of the cluster.
         let reads = ["get", "list", "patch"].map(|verb| calls(&world, verb).len());
         assert_eq!(reads, [0, 0, 0], "{action}");
+    }
+    world.stop().await
+}
+
+/// What has ended, or not begun, is asked of no budget, as the eviction API does it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_do_not_run_are_guarded_by_nothing() -> anyhow::Result<()> {
+    let world = World::new("preview_unguarded").nodes(2).start().await?;
+    let job = |name: &str, phase: &str, node: &str| {
+        let pod = SimPod::new(name).namespace("shop").node(node).labels(&[("app", "job")]);
+        world.sim.add_pod(pod.owner("ReplicaSet", "job").phase(phase))
+    };
+    job("done", "Succeeded", "node-0001")?;
+    job("lost", "Failed", "node-0001")?;
+    job("new", "Pending", "node-0001")?;
+    job("runs", "Running", "node-0002")?;
+    for name in ["one", "two"] {
+        world.sim.add_budget("shop", name, &[("app", "job")], Allow::min_available(1))?;
+    }
+    let shown = preview(&world, &task("drain", &["node-0001", "node-0002"], json!({}))).await?;
+    let first = node(&shown, "node-0001");
+    assert_eq!(first["result"], "change", "{shown}");
+    assert_eq!(first["pod_counts"], json!({"evict": 3}), "{shown}");
+    let second = node(&shown, "node-0002");
+    assert_eq!(second["result"], "refused", "{shown}");
+    assert!(second["message"].to_string().contains("more than one"), "{shown}");
+    // Each covers four pods, and would be asked for one.
+    let asked = shown["budgets"].as_array().expect("budgets").iter().map(|b| &b["pods"]);
+    assert_eq!(asked.collect::<Vec<_>>(), [&json!(1), &json!(1)], "{shown}");
+    world.stop().await
+}
+
+/// Of many nodes all pods of the cluster are listed, page by page, and only theirs are counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pods_of_many_nodes_come_in_pages() -> anyhow::Result<()> {
+    let world = World::new("preview_pages").nodes(24).start().await?;
+    let api = world.sign_in(0).await?;
+    until_seen(&api, "node-0024", |_| true).await?;
+    let name = |i: usize| format!("node-{i:04}");
+    for i in 0..600 {
+        pod(&world, &name(i % 24 + 1), &format!("web-{i}"), "web")?;
+    }
+    // 22 of the 24, with 25 pods each.
+    let names: Vec<_> = (1..=22).map(name).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let no_execute = json!({"set": [{"key": "k", "effect": "NoExecute"}]});
+    for body in [task("drain", &names, json!({})), task("taint", &names, no_execute)] {
+        world.sim.clear_faults();
+        world.sim.clear_requests();
+        let shown = preview(&world, &body).await?;
+        assert_eq!(shown["pods_known"], true, "{shown}");
+        for name in &names {
+            assert_eq!(node(&shown, name)["pod_counts"], json!({"evict": 25}), "{shown}");
+        }
+        let lists = calls(&world, "list");
+        let pages = lists.iter().filter(|r| r.resource.as_deref() == Some("pods")).count();
+        assert_eq!(pages, 2, "{lists:?}");
+
+        // Half of them is no answer.
+        world.sim.add_fault(Fault {
+            resource: Some("pods".into()),
+            verbs: vec![Verb::List],
+            when: When::After(1),
+            action: Some(FaultAction::Status {
+                code: 503,
+                retry_after_seconds: None,
+                message: None,
+            }),
+            ..Fault::default()
+        });
+        let shown = preview(&world, &body).await?;
+        assert_eq!(shown["pods_known"], false, "{shown}");
+        assert!(shown["warnings"].to_string().contains("could not be listed"), "{shown}");
+        assert_eq!(node(&shown, "node-0001").get("pod_counts"), None, "{shown}");
+        assert_eq!(node(&shown, "node-0001").get("pods"), None, "{shown}");
     }
     world.stop().await
 }

@@ -163,7 +163,7 @@ impl Work<'_> {
             job: self.job,
             params,
             node: &node,
-            evictions: Evictions::new(self.job.retry_timeout),
+            evictions: Evictions::new(self.job.retry_timeout, params.grace()),
             pods: HashMap::new(),
             calls: Calls::new(),
             asking: 0,

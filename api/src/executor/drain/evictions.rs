@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::uid;
 use crate::executor::backoff::{Tries, Trouble};
 use crate::k8s::CallError;
-use crate::tasks::pods::full_name;
+use crate::tasks::pods::{full_name, is_leaving};
 
 /// Pauses after a budget's refusal that names none, growing from the first to the longest; kubectl
 /// waits for 5 s.
@@ -55,11 +55,13 @@ struct Tracked {
 pub(super) struct Evictions {
     pods: HashMap<String, Tracked>,
     retry_timeout: Duration,
+    /// Seconds that pods are given to end in, where it is not theirs to say.
+    grace: Option<i64>,
 }
 
 impl Evictions {
-    pub(super) fn new(retry_timeout: Duration) -> Self {
-        Self { pods: HashMap::new(), retry_timeout }
+    pub(super) fn new(retry_timeout: Duration, grace: Option<i64>) -> Self {
+        Self { pods: HashMap::new(), retry_timeout, grace }
     }
 
     /// Takes a pod up: to be evicted, or only to be waited for.
@@ -121,8 +123,12 @@ impl Evictions {
         pod.state = match answer {
             Ok(()) => State::Leaving,
             Err(CallError::Fenced) => State::Due { at: now },
-            Err(CallError::NamespaceTerminating(_)) => State::Due { at: now + NAMESPACE_PAUSE },
+            Err(CallError::NamespaceTerminating(_)) => {
+                pod.tries.renew(self.retry_timeout);
+                State::Due { at: now + NAMESPACE_PAUSE }
+            }
             Err(CallError::Budget { budget, retry_after, .. }) => {
+                pod.tries.renew(self.retry_timeout);
                 let namespace = pod.name.split('/').next().unwrap_or_default();
                 let times = pod.budget.as_ref().map_or(0, |(_, times)| times + 1);
                 pod.budget = Some((format!("{namespace}/{budget}"), times));
@@ -133,6 +139,7 @@ impl Evictions {
             }
             // Whoever says so (flow control, a webhook), it means later: the drain's own deadline decides.
             Err(CallError::Busy { code: 429, retry_after, .. }) => {
+                pod.tries.renew(self.retry_timeout);
                 State::Due { at: now + budget_pause(pod.tries.count(), retry_after) }
             }
             Err(
@@ -168,7 +175,7 @@ impl Evictions {
                 (_, State::Gone | State::Calling) => {}
                 (None, _) => pod.state = State::Gone,
                 (Some(now), State::Due { .. } | State::Doubtful { .. })
-                    if now.metadata.deletion_timestamp.is_some() =>
+                    if is_leaving(now, self.grace) =>
                 {
                     pod.state = State::Leaving;
                 }
@@ -241,7 +248,7 @@ mod tests {
 
     fn one() -> (Evictions, Instant) {
         let now = Instant::now();
-        let mut evictions = Evictions::new(Duration::from_secs(60));
+        let mut evictions = Evictions::new(Duration::from_secs(60), None);
         evictions.add(&pod("web-0", "u0", false), false, now);
         assert_eq!(evictions.due(now, 10), ["u0"]);
         assert!(evictions.due(now, 10).is_empty(), "it is being asked");
@@ -316,6 +323,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_somebody_else_ends_more_slowly_is_asked_to_end_sooner() {
+        let now = Instant::now();
+        let mut evictions = Evictions::new(Duration::from_secs(60), Some(0));
+        let ending_in = |seconds| {
+            let mut pod = pod("web-0", "u0", true);
+            pod.metadata.deletion_grace_period_seconds = Some(seconds);
+            pod
+        };
+        evictions.add(&ending_in(30), false, now);
+        evictions.listed(&[ending_in(30)], now);
+        assert_eq!(evictions.due(now, 10), ["u0"]);
+        answer(&mut evictions, Err(CallError::NoAnswer("cut".into())), now);
+        evictions.listed(&[ending_in(30)], now + SECOND * 10);
+        assert_eq!(evictions.due(now + SECOND * 10, 10), ["u0"], "it had no effect");
+        answer(&mut evictions, Err(CallError::NoAnswer("cut".into())), now + SECOND * 10);
+        evictions.listed(&[ending_in(0)], now + SECOND * 20);
+        assert!(evictions.due(now + SECOND * 60, 10).is_empty(), "it had");
+    }
+
+    #[tokio::test]
     async fn not_found_is_gone_once_it_is_not_listed_and_a_refusal_fails_the_node() {
         let not_found = || Err(CallError::NotFound("not found".into()));
         let (mut evictions, now) = one();
@@ -356,6 +383,20 @@ mod tests {
             assert_eq!(evictions.due(now, 10).len(), 1);
         };
         assert!(tries > 5 && why.contains("busy"), "{tries}: {why}");
+        // Troubles that the budget's clear answers lie between do not add up.
+        let (mut evictions, mut now) = one();
+        for _ in 0..1000 {
+            assert_eq!(answer(&mut evictions, busy(503), now), None);
+            now += SECOND * 11;
+            evictions.listed(&[pod("web-0", "u0", false)], now);
+            evictions.due(now, 10);
+            let budget = || "web".to_owned();
+            let blocked =
+                CallError::Budget { budget: budget(), message: String::new(), retry_after: None };
+            assert_eq!(answer(&mut evictions, Err(blocked), now), None);
+            now += SECOND * 7;
+            evictions.due(now, 10);
+        }
         // "Not now" is waited for as a budget is.
         let (mut evictions, mut now) = one();
         for _ in 0..1000 {

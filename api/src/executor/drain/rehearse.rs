@@ -28,7 +28,11 @@ impl Work<'_> {
                 let (answer, cost) = ask(self.job, params, &asked, &self.terms()).await;
                 tries.add_call(cost);
                 match answer {
-                    Ok(()) | Err(CallError::NotFound(_)) => would_go += 1,
+                    // Another of the same name is there by now: this one has gone.
+                    Ok(()) | Err(CallError::NotFound(_) | CallError::Conflict(_)) => would_go += 1,
+                    Err(CallError::NamespaceTerminating(_)) => {
+                        would_wait.push(format!("{} for the end of its namespace", full_name(pod)));
+                    }
                     Err(CallError::Budget { budget, .. }) => {
                         let namespace = &asked.namespace;
                         would_wait
