@@ -21,6 +21,8 @@ const FREE_FOR_ADDRESS: u32 = 50;
 /// The first wait; each further failure doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// For an address: whoever guesses must not keep out for long all who share it.
+const LONGEST_WAIT_OF_ADDRESS: Duration = Duration::from_secs(10);
 /// Failures are forgotten after so long without another.
 const MEMORY: Duration = Duration::from_secs(15 * 60);
 /// Entries at most; beyond, those idle longest are forgotten first.
@@ -39,13 +41,17 @@ struct Entry {
 }
 
 impl Entry {
-    fn blocked_until(self, free: u32) -> Instant {
+    fn blocked_until(self, key: &Key) -> Instant {
+        let (free, longest) = match key {
+            Key::Account(..) => (FREE_FOR_ACCOUNT, LONGEST_WAIT),
+            Key::Origin(_) => (FREE_FOR_ADDRESS, LONGEST_WAIT_OF_ADDRESS),
+        };
         let over = self.failures.saturating_sub(free);
         if over == 0 {
             return self.last;
         }
         let wait = FIRST_WAIT.saturating_mul(1_u32.checked_shl(over - 1).unwrap_or(u32::MAX));
-        self.last + wait.min(LONGEST_WAIT)
+        self.last + wait.min(longest)
     }
 }
 
@@ -60,6 +66,9 @@ pub struct Throttle(Arc<Mutex<HashMap<Key, Entry>>>);
 pub struct Attempt {
     throttle: Throttle,
     keys: [Key; 2],
+    began: Instant,
+    /// When the last failures before it were.
+    before: [Option<Instant>; 2],
 }
 
 impl Throttle {
@@ -72,23 +81,24 @@ impl Throttle {
         let keys = [Key::Account(account.to_lowercase(), origin.network()), Key::Origin(origin)];
         let now = Instant::now();
         let mut entries = self.lock();
-        for (key, free) in keys.iter().zip([FREE_FOR_ACCOUNT, FREE_FOR_ADDRESS]) {
+        for key in &keys {
             let Some(entry) = entries.get(key) else {
                 continue;
             };
             if now.duration_since(entry.last) >= MEMORY {
                 entries.remove(key);
-            } else if entry.blocked_until(free) > now {
-                return Err(entry.blocked_until(free) - now);
+            } else if entry.blocked_until(key) > now {
+                return Err(entry.blocked_until(key) - now);
             }
         }
         make_room(&mut entries, now);
+        let before = keys.each_ref().map(|key| entries.get(key).map(|entry| entry.last));
         for key in &keys {
             let entry = entries.entry(key.clone()).or_insert(Entry { failures: 0, last: now });
             *entry = Entry { failures: entry.failures.saturating_add(1), last: now };
         }
         drop(entries);
-        Ok(Attempt { throttle: self.clone(), keys })
+        Ok(Attempt { throttle: self.clone(), keys, began: now, before })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
@@ -101,21 +111,26 @@ impl Attempt {
     pub fn succeeded(self) {
         let mut entries = self.throttle.lock();
         entries.remove(&self.keys[0]);
-        forgive(&mut entries, &self.keys[1]);
+        self.forgive(&mut entries, 1);
     }
 
     /// The password was never looked at.
     pub fn void(self) {
         let mut entries = self.throttle.lock();
-        for key in &self.keys {
-            forgive(&mut entries, key);
-        }
+        self.forgive(&mut entries, 0);
+        self.forgive(&mut entries, 1);
     }
-}
 
-fn forgive(entries: &mut HashMap<Key, Entry>, key: &Key) {
-    if let Some(entry) = entries.get_mut(key) {
+    /// As if it had never been: it does not lengthen the wait after the failures before it either.
+    fn forgive(&self, entries: &mut HashMap<Key, Entry>, which: usize) {
+        let key = &self.keys[which];
+        let Some(entry) = entries.get_mut(key) else {
+            return;
+        };
         entry.failures = entry.failures.saturating_sub(1);
+        if entry.last == self.began {
+            entry.last = self.before[which].unwrap_or(entry.last);
+        }
         if entry.failures == 0 {
             entries.remove(key);
         }
@@ -186,6 +201,24 @@ mod tests {
         let throttle = Throttle::default();
         let tries = (0..1000).take_while(|n| fail(&throttle, &format!("u{n}"), HERE).is_none());
         assert_eq!(tries.count(), FREE_FOR_ADDRESS as usize + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_not_kept_out_for_long_and_not_by_those_who_are_let_in() {
+        let throttle = Throttle::default();
+        for n in 0..200 {
+            while fail(&throttle, &format!("u{n}"), HERE).is_some() {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        }
+        assert_eq!(fail(&throttle, "jane", HERE), Some(LONGEST_WAIT_OF_ADDRESS));
+        tokio::time::advance(LONGEST_WAIT_OF_ADDRESS).await;
+        for _ in 0..3 {
+            throttle.attempt("jane", HERE).expect("the wait is over").succeeded();
+        }
+        tokio::time::advance(MEMORY - LONGEST_WAIT_OF_ADDRESS).await;
+        throttle.attempt("jane", HERE).expect("forgotten").succeeded();
+        assert!(!throttle.lock().contains_key(&Key::Origin(HERE.into())));
     }
 
     /// One visitor of a proxy that nobody has named.

@@ -104,8 +104,9 @@ impl Edge {
             _ => tls || self.public.as_ref().and_then(Uri::scheme_str) == Some("https"),
         };
         let address = self.trusted.client(&parts.headers, peer);
-        let behind =
-            if self.trusted.is_empty() { hops(&parts.headers).pop().flatten() } else { None };
+        // Who encrypts up to here has most likely no proxy in between, and everybody may write the header.
+        let may_be_proxied = self.trusted.is_empty() && !tls;
+        let behind = if may_be_proxied { hops(&parts.headers).pop().flatten() } else { None };
         Client { address, https, host, behind }
     }
 
@@ -207,6 +208,9 @@ mod tests {
         let client = Edge::default().client(&stranger);
         assert_eq!(client.address.to_string(), "203.0.113.9", "that is what is recorded");
         assert_eq!(client.behind, Some("1.2.3.4".parse().expect("an address")));
+        let mut direct = stranger;
+        direct.extensions.get_mut::<Peer>().expect("a peer").tls = true;
+        assert_eq!(Edge::default().client(&direct).behind, None, "nobody is in between");
     }
 
     #[test]

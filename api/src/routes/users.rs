@@ -171,6 +171,8 @@ pub async fn get(state: State, request: Request, _identity: Identity) -> Outcome
 }
 
 /// Make an account
+///
+/// Only in a session that began with a password: a token does not make itself a user that outlives it.
 #[utoipa::path(
     post, path = "/api/v1/users", tag = "users",
     request_body = AccountRequest,
@@ -181,7 +183,8 @@ pub async fn get(state: State, request: Request, _identity: Identity) -> Outcome
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn create(state: State, request: Request, _identity: Identity) -> Outcome {
+pub async fn create(state: State, request: Request, identity: Identity) -> Outcome {
+    state.auth.require_session(&identity).await?;
     let AccountRequest { username, password, role, clusters } = body::json(&request)?;
     let clusters = bindings(clusters)?;
     let new = NewUser { username: username.clone(), password, role: role.into(), clusters };
@@ -196,7 +199,7 @@ pub async fn create(state: State, request: Request, _identity: Identity) -> Outc
 
 /// Change an account
 ///
-/// Another role or other clusters end the user's sessions, not their tokens, which never may more than
+/// Only in a session that began with a password. Another role or other clusters end the user's sessions, not their tokens, which never may more than
 /// their owner. The last administrator cannot be demoted or closed.
 #[utoipa::path(
     patch, path = "/api/v1/users/{id}", tag = "users",
@@ -210,8 +213,9 @@ pub async fn create(state: State, request: Request, _identity: Identity) -> Outc
         (status = 422, body = problem::Document, content_type = "application/problem+json"),
     )
 )]
-pub async fn change(state: State, request: Request, _identity: Identity) -> Outcome {
+pub async fn change(state: State, request: Request, identity: Identity) -> Outcome {
     let id = id(&request)?;
+    state.auth.require_session(&identity).await?;
     let AccountChange { role, clusters, disabled } = body::json(&request)?;
     let change = Change {
         role: role.map(Into::into),
@@ -231,7 +235,7 @@ pub async fn change(state: State, request: Request, _identity: Identity) -> Outc
 
 /// Reset a password
 ///
-/// Ends all sessions and tokens of the user. Somebody else's: one's own takes the password that one has
+/// Only in a session that began with a password. Ends all sessions and tokens of the user. Somebody else's: one's own takes the password that one has
 /// (`/api/v1/auth/password`).
 #[utoipa::path(
     post, path = "/api/v1/users/{id}/password", tag = "users",
@@ -252,6 +256,7 @@ pub async fn reset_password(state: State, request: Request, identity: Identity) 
             "change your own password with the one that you have, at /api/v1/auth/password";
         return Err(Problem::forbidden(detail).noting(Note::about(id)));
     }
+    state.auth.require_session(&identity).await?;
     let PasswordReset { password } = body::json(&request)?;
     let reset = state.auth.reset_password(id, password).await;
     let user = reset.map_err(|e| Problem::from(e).noting(Note::about(id)))?;

@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn a_task_names_no_more_keys_than_a_node_could_have() {
+        let keys = |n: usize| (0..n).map(|i| format!("example.com/{i}")).collect::<Vec<_>>();
+        let set = |n| keys(n).into_iter().map(|k| (k, json!("-"))).collect::<Map<_, _>>();
+        let taint = |key| json!({"key": key, "effect": "-"});
+        let taints = |n| keys(n).into_iter().map(taint).collect::<Vec<_>>();
+        for action in ["label", "annotate"] {
+            assert_eq!(fields(action, &json!({"set": set(257)})), ["params"]);
+            assert_eq!(fields(action, &json!({"remove": keys(300_000)})), ["params"]);
+            let most = json!({"remove": keys(256)});
+            Action::parse(action, &most).expect("as many as may be");
+        }
+        assert_eq!(fields("taint", &json!({"set": taints(100_000)})), ["params"]);
+        assert_eq!(fields("taint", &json!({"set": taints(256)})).len(), 256, "each by itself");
+    }
+
+    #[test]
     fn what_is_dangerous_needs_an_admin() {
         use access::Action::{ChangeNodes, ChangeProtectedKeys, Drain, DrainByForce, EvictByTaint};
         let no_execute = json!({"set": [{"key": "k", "effect": "NoExecute"}]});

@@ -12,6 +12,10 @@ use crate::clusters::{LabelSelector, label_key, label_value};
 /// (`k8s.io/apimachinery/pkg/api/validation`, `TotalAnnotationSizeLimitB`).
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
+/// Labels, annotations or taints that one task sets and removes. Every node of a preview and every item of a task
+/// keeps them, before and after.
+const MAX_ENTRIES: usize = 256;
+
 /// In the order of the API server's message.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
@@ -40,6 +44,9 @@ fn keys(
     check_key: impl Fn(&str) -> Result<(), String>,
     check_value: impl Fn(&str) -> Result<(), String>,
 ) -> Vec<FieldError> {
+    if let Some(fault) = too_many(params.set.len() + params.remove.len(), what) {
+        return vec![fault];
+    }
     let mut faults = Vec::new();
     if params.set.is_empty() && params.remove.is_empty() {
         let article = if what == "label" { "a" } else { "an" };
@@ -65,7 +72,18 @@ fn keys(
     faults
 }
 
+fn too_many(entries: usize, what: &str) -> Option<FieldError> {
+    (entries > MAX_ENTRIES).then(|| {
+        let message =
+            format!("set and remove together name {entries} {what}s; {MAX_ENTRIES} is the most");
+        FieldError::new("params", message)
+    })
+}
+
 pub(super) fn taints(params: &TaintParams) -> Vec<FieldError> {
+    if let Some(fault) = too_many(params.set.len() + params.remove.len(), "taint") {
+        return vec![fault];
+    }
     let mut faults = Vec::new();
     if params.set.is_empty() && params.remove.is_empty() {
         let message = "at least one of set and remove must name a taint";

@@ -25,6 +25,8 @@ export const useClusters = defineStore('clusters', () => {
   const picked = computed(() => pick(list.value, route.query['cluster'], last.value))
   const current = computed(() => picked.value.current)
   const missing = computed(() => picked.value.missing)
+  /** Whether it has to be said which one something is about. */
+  const several = computed(() => list.value.length > 1)
   const state = computed(() => list.value.find((c) => c.name === current.value) ?? null)
 
   // Pages that are about no cluster do not forget it.
@@ -46,5 +48,5 @@ export const useClusters = defineStore('clusters', () => {
     void router.push({ path: '/nodes', query: { cluster: name } })
   }
 
-  return { list, current, missing, state, problem, loaded, load, choose }
+  return { list, current, missing, several, state, problem, loaded, load, choose }
 })

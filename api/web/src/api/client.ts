@@ -69,7 +69,10 @@ async function send(method: Method, path: string, call: Call<unknown>): Promise<
   if (response.status === 204) return undefined
   try {
     return await response.json()
-  } catch {
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error
+    // The rest of the answer never came.
+    if (error instanceof DOMException && error.name === 'TimeoutError') throw asApiError(error)
     throw new ApiError(response.status, null, 'the answer is not JSON')
   }
 }

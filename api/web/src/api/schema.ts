@@ -1970,7 +1970,10 @@ export interface paths {
             };
         };
         put?: never;
-        /** Make an account */
+        /**
+         * Make an account
+         * @description Only in a session that began with a password: a token does not make itself a user that outlives it.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -2078,7 +2081,7 @@ export interface paths {
         head?: never;
         /**
          * Change an account
-         * @description Another role or other clusters end the user's sessions, not their tokens, which never may more than
+         * @description Only in a session that began with a password. Another role or other clusters end the user's sessions, not their tokens, which never may more than
          *     their owner. The last administrator cannot be demoted or closed.
          */
         patch: {
@@ -2152,7 +2155,7 @@ export interface paths {
         put?: never;
         /**
          * Reset a password
-         * @description Ends all sessions and tokens of the user. Somebody else's: one's own takes the password that one has
+         * @description Only in a session that began with a password. Ends all sessions and tokens of the user. Somebody else's: one's own takes the password that one has
          *     (`/api/v1/auth/password`).
          */
         post: {

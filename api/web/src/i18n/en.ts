@@ -27,7 +27,7 @@ export default {
     catchingHint: 'The relay has its connection back and reads what came meanwhile. Nothing is lost.',
     pollingHint: 'The relay reads the database every {seconds} s, because live notifications are down. {reason}',
     readingHint: 'No WebSocket: this page reads every {seconds} s over HTTP, live updates lost {ago} ago.',
-    offlineHint: 'The API cannot be reached for {ago}. Tasks go on without the browser.',
+    offlineHint: 'The API cannot be reached, or cannot answer, for {ago}. Tasks go on without the browser.',
     connectingHint: 'Connecting to the relay. Tasks go on without the browser.',
     every: 'every {seconds} s', ago: 'for {ago}',
   },

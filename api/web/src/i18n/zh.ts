@@ -27,7 +27,7 @@ const zh: Messages = {
     catchingHint: 'Relay 已恢复连接，正在读取期间的变更，不会丢失。',
     pollingHint: '实时通知中断，Relay 每 {seconds} 秒读取一次数据库。{reason}',
     readingHint: 'WebSocket 不可用，页面每 {seconds} 秒通过 HTTP 读取一次；实时更新已中断 {ago}。',
-    offlineHint: '已有 {ago} 无法访问 API。关闭浏览器不影响任务执行。',
+    offlineHint: 'API 无法访问或无法应答已有 {ago}。关闭浏览器不影响任务执行。',
     connectingHint: '正在连接 Relay。关闭浏览器不影响任务执行。',
     every: '每 {seconds} 秒', ago: '已 {ago}',
   },

@@ -70,7 +70,7 @@ export function roleOf(action: Action): Role {
 const filledPairs = (draft: Draft) => draft.pairs.filter((row) => row.key.trim() !== '')
 const filledTaints = (draft: Draft) => draft.taints.filter((row) => row.key.trim() !== '')
 
-/** Whether there is enough to ask the API about. */
+/** Whether there is anything to ask the API about. */
 export function complete(draft: Draft): boolean {
   if (draft.action === 'label' || draft.action === 'annotate') return filledPairs(draft).length + draft.remove.length > 0
   return draft.action === 'taint' ? filledTaints(draft).length + draft.remove.length > 0 : true
@@ -155,6 +155,11 @@ export function slips(draft: Draft): Map<string, Slip> {
   if (draft.action === 'label' || draft.action === 'annotate') check(draft.pairs, 'pairs', (a, b) => a.key.trim() === b.key.trim())
   if (draft.action === 'taint') check(draft.taints, 'taints', () => false)
   return found
+}
+
+/** Whether the API can be asked: of a form with slips it would be told less than the form says. */
+export function askable(draft: Draft): boolean {
+  return complete(draft) && slips(draft).size === 0
 }
 
 /** What is dangerous about it, if anything is. */

@@ -10,7 +10,8 @@ import { useNodes } from '@/nodes/store'
 import { useProgress } from '@/progress/store'
 import { headOf } from '@/progress/reader'
 import { useSession } from '@/session'
-import { complete, newDraft, placeOf, slips, submission, vanished, type Action, type Draft } from './draft'
+import { taskIdOf } from '@/tasks/ids'
+import { askable, newDraft, placeOf, slips, submission, vanished, type Action, type Draft } from './draft'
 import { draftOf } from './fromTask'
 
 /** Long enough for a word to be finished. */
@@ -39,8 +40,11 @@ export const useOperation = defineStore('operation', () => {
   /** The task that the draft does again, if all that it has left undone, and the request that this comes to. */
   let again: { id: string; asked: string } | null = null
 
-  /** A task is shown where the URL names one. */
-  const taskId = computed(() => (typeof route.query['task'] === 'string' ? route.query['task'] : null))
+  /** A task is shown where the URL names one; of what names none it is said that it is not there. */
+  const taskId = computed(() => {
+    const named = route.query['task']
+    return typeof named === 'string' && named ? (taskIdOf(named) ?? named) : null
+  })
   const open = computed(() => draft.value !== null || taskId.value !== null)
 
   const faults = computed(() => {
@@ -84,22 +88,21 @@ export const useOperation = defineStore('operation', () => {
     // A request that differs is another one; the same, sent twice, is one task.
     key = newKey()
     if (!draft.value) return
-    if (!complete(draft.value) || slips(draft.value).size) {
+    checking.value = askable(draft.value)
+    if (!checking.value) {
       problem.value = null
-      checking.value = false
       return
     }
-    checking.value = true
     timer = setTimeout(() => void look(), CHECK_AFTER)
   }, { deep: true })
 
   // What was refused because nobody was signed in is asked again.
   watch(() => useSession().live, (live) => {
-    if (live && draft.value && complete(draft.value)) void look()
+    if (live) void look()
   })
 
   async function look(): Promise<void> {
-    if (!draft.value) return
+    if (!draft.value || !askable(draft.value)) return
     clearTimeout(timer)
     asked?.abort()
     const mine = new AbortController()

@@ -4,7 +4,8 @@
  *   Connecting ──hello──▶ Open ──closed──▶ Waiting ──pause──▶ Connecting
  *                                            │ longer than GRACE: reads over HTTP until Open again
  *
- * Closed by 4401 it waits for somebody to sign in; the codes that mean a fault of ours are not tried again.
+ * Closed by 4401 it waits for somebody to sign in. The codes that mean a fault of ours are not tried again, but for
+ * 1008: that is said of too many messages, too, and then it passes.
  *
  * A socket may be dead without being closed (a dropped VPN, a suspended port-forward), and scripts do not see
  * the relay's pings. So whenever it has been quiet for as long as these are apart, the list of tasks is asked for
@@ -29,7 +30,7 @@ export type Link =
 
 export interface Ports {
   open(): SocketLike
-  /** Reads everything that is followed over HTTP; false: the API is not to be reached. */
+  /** Reads everything that is followed over HTTP; false: not all of it could be read. */
   poll(): Promise<boolean>
   frame(frame: ServerFrame): void
   link(link: Link): void
@@ -47,8 +48,11 @@ export const POLL = 3000
 const OPEN = 1
 const MAX_PAUSE = 15_000
 /** Faults of this client: trying again would only repeat them. */
-const HOPELESS = new Set([1002, 1003, 1007, 1008, 1009])
-/** How long an answer may take, and how soon after the first list the way there and back is timed. */
+const HOPELESS = new Set([1002, 1003, 1007, 1009])
+/** Wrong messages, or too many: not soon again, or they are the same ones. */
+const AMISS = 1008
+export const AMISS_PAUSE = 60_000
+/** How long an answer may take, `hello` to connecting as well; how soon after the first list the way there and back is timed. */
 export const ANSWER = 10_000
 const FIRST_PROBE = 1000
 /** A relay that says hello and goes is no reason to hurry. */
@@ -122,8 +126,10 @@ export class Connection {
   /** For when the browser says that the network is back: tries at once, or whether what is open still lives. */
   hurry(): void {
     if (this.open) return this.probe()
-    if (this.stopped || this.socket) return
+    if (this.stopped) return
     clearTimeout(this.retry)
+    // One that was begun without a network may wait for minutes.
+    this.drop()
     this.connect()
   }
 
@@ -138,6 +144,8 @@ export class Connection {
     this.socket = socket
     socket.onmessage = (event) => this.receive(String(event.data))
     socket.onclose = (event) => this.closed(event.code)
+    // Browsers wait for minutes where packets are dropped, and for ever where nobody says hello.
+    this.answer = setTimeout(() => this.closed(1006), ANSWER)
   }
 
   private receive(text: string): void {
@@ -199,7 +207,8 @@ export class Connection {
     }
     if (was) this.show({ kind: 'connecting' })
     if (HOPELESS.has(code)) return
-    const pause = this.announcedPause ?? Math.min(MAX_PAUSE, 250 * 2 ** Math.min(this.failures, 6))
+    const patience = code === AMISS ? AMISS_PAUSE : Math.min(MAX_PAUSE, 250 * 2 ** Math.min(this.failures, 6))
+    const pause = this.announcedPause ?? patience
     this.announcedPause = null
     this.failures += 1
     this.retry = setTimeout(() => this.connect(), pause * (0.75 + this.random() / 2))

@@ -1,4 +1,7 @@
-/** How fast a task goes: ended nodes a second over the last half minute. */
+/** How fast a task goes: nodes that were worked on and are done, a second, over the last half minute. */
+import type { Counts } from '@/api/types'
+import { FINAL, type TaskHead } from './frames'
+
 const WINDOW = 30_000
 
 export class Pace {
@@ -12,6 +15,11 @@ export class Pace {
     while (this.samples.length > 2 && this.samples[0]!.at < now - WINDOW) this.samples.shift()
   }
 
+  /** The task stands still: how long it does says nothing of how fast it goes. */
+  rest(): void {
+    this.samples = []
+  }
+
   /** null: not known yet. */
   rate(now: number): number | null {
     const first = this.samples[0]
@@ -20,4 +28,16 @@ export class Pace {
     const seconds = (now - first.at) / 1000
     return seconds > 0 ? (last.ended - first.ended) / seconds : null
   }
+}
+
+/** Nodes that were worked on and are done: cancelled ones end all at once, and nobody has done anything to them. */
+export function worked(counts: Counts): number {
+  return counts.succeeded + counts.failed + counts.skipped
+}
+
+/** Nodes a second: at the moment, or of a task that has ended over all of its time; null: there is none to speak of. */
+export function rateOf(head: Pick<TaskHead, 'status' | 'counts'>, pace: Pace, elapsed: number | null, now: number): number | null {
+  if (head.status === 'running') return pace.rate(now)
+  if (!FINAL.has(head.status) || head.status === 'cancelled' || !elapsed || elapsed < 0) return null
+  return (worked(head.counts) * 1000) / elapsed
 }

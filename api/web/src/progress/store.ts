@@ -3,11 +3,12 @@ import { defineStore } from 'pinia'
 import { computed, ref, shallowReactive, shallowRef, triggerRef } from 'vue'
 import { asApiError } from '@/api/problem'
 import { useSession } from '@/session'
+import { taskIdOf } from '@/tasks/ids'
 import { Connection, type Link } from './connection'
 import { FINAL, type ClientFrame, type ServerFrame, type TaskHead } from './frames'
 import { Latency } from './latency'
 import { Mirror, type Verdict } from './mirror'
-import { Pace } from './pace'
+import { Pace, worked } from './pace'
 import { readTask, readTasks } from './reader'
 
 export interface Followed {
@@ -34,6 +35,8 @@ export const useProgress = defineStore('progress', () => {
   const latencies = new Latency()
   const dirty = new Set<Followed>()
   let showing: ReturnType<typeof setTimeout> | undefined
+  /** There has been a connection before. */
+  let greeted = false
 
   const connection = new Connection({
     open: () => new WebSocket(relayAddress()) as never,
@@ -45,6 +48,9 @@ export const useProgress = defineStore('progress', () => {
     },
     refused: () => void doubt(),
     greet: () => {
+      // While it was away, another tab may have signed in as somebody else.
+      if (greeted) void useSession().confirm()
+      greeted = true
       for (const entry of followed.values()) entry.asked = 0
       return [{ type: 'watch_tasks' }, ...[...followed.values()].map(subscription)]
     },
@@ -92,7 +98,8 @@ export const useProgress = defineStore('progress', () => {
       entry.asked = 0
       entry.error.value = null
       const head = entry.mirror.head
-      if (head) entry.pace.at(Date.now(), head.current)
+      if (head?.status === 'running') entry.pace.at(Date.now(), worked(head.counts))
+      else entry.pace.rest()
       show(entry)
     } else if (verdict === 'gap') {
       ask(entry)
@@ -144,6 +151,7 @@ export const useProgress = defineStore('progress', () => {
 
   /** Until the socket is back: what has been read is older than what it says. */
   async function poll(): Promise<boolean> {
+    let whole = true
     const late = () => link.value.kind === 'open'
     try {
       const read = await readTasks()
@@ -154,11 +162,13 @@ export const useProgress = defineStore('progress', () => {
         const reading = await readTask(entry.mirror.id, entry.mirror.seq).catch((error: unknown) => refused(entry, error))
         if (late()) return true
         if (reading) settle(entry, entry.mirror.read(reading))
+        // One that may not be read is not waited for; one that the API could not read is.
+        else if (entry.error.value === null) whole = false
       }
-      return true
-    } catch (error) {
-      // An answer, whatever it says, is a way to the API.
-      return !asApiError(error).unreachable
+      return whole
+    } catch {
+      // An API that answers without what it was asked for is no better than none.
+      return false
     }
   }
 
@@ -174,6 +184,11 @@ export const useProgress = defineStore('progress', () => {
     let entry = followed.get(id)
     if (!entry) {
       entry = { mirror: new Mirror(id), pace: new Pace(), followers: 0, version: ref(0), error: ref(null), asked: 0 }
+      // The relay ends the whole connection over messages that it cannot read.
+      if (taskIdOf(id) !== id) {
+        entry.error.value = id
+        return entry
+      }
       followed.set(id, entry)
       if (!connection.send(subscription(entry))) void first(entry)
     }

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { ANSWER, Connection, GRACE, POLL, type Link, type SocketLike } from '@/progress/connection'
+import { AMISS_PAUSE, ANSWER, Connection, GRACE, POLL, type Link, type SocketLike } from '@/progress/connection'
 
 class Socket implements SocketLike {
   readyState = 1
@@ -7,7 +7,8 @@ class Socket implements SocketLike {
   onclose: SocketLike['onclose'] = null
   sent: string[] = []
   send(text: string) { this.sent.push(text) }
-  close() { this.onclose?.({ code: 1000 }) }
+  closed = 0
+  close() { this.closed += 1; this.onclose?.({ code: 1000 }) }
   says(frame: object) { this.onmessage?.({ data: JSON.stringify(frame) }) }
   hello(ping?: number) { this.says({ type: 'hello', version: 1, pod: 'p', release: '0', epoch: 'e', mode: 'live', ping_interval_ms: ping }) }
   lists() { this.says({ type: 'tasks', full: true, tasks: [] }) }
@@ -110,10 +111,20 @@ describe('the way to the relay', () => {
     expect([sockets.length, kind(), polls]).toEqual([1, 'signed_out', 0])
     connection.start()
     sockets[1]!.hello()
-    sockets[1]!.onclose!({ code: 1008 })
-    await vi.advanceTimersByTimeAsync(60_000)
+    sockets[1]!.onclose!({ code: 1009 })
+    await vi.advanceTimersByTimeAsync(10 * 60_000)
     expect(sockets).toHaveLength(2)
     expect(kind()).toBe('reading')
+  })
+
+  it('lets a relay be that has taken something amiss, and comes back after long', async () => {
+    sockets[0]!.hello()
+    sockets[0]!.onclose!({ code: 1008 })
+    await vi.advanceTimersByTimeAsync(AMISS_PAUSE - 1)
+    expect([sockets.length, kind()]).toEqual([1, 'reading'])
+    await vi.advanceTimersByTimeAsync(1)
+    sockets[1]!.hello()
+    expect(kind()).toBe('open')
   })
 
   it('asks when it has been quiet, and gives up what does not answer', async () => {
@@ -164,6 +175,27 @@ describe('the way to the relay', () => {
     expect([sockets.length, kind()]).toEqual([1, 'open'])
   })
 
+  it('gives up a socket that is not greeted, and tries another', async () => {
+    await vi.advanceTimersByTimeAsync(ANSWER - 1)
+    expect([sockets.length, sockets[0]!.closed]).toEqual([1, 0])
+    await vi.advanceTimersByTimeAsync(1)
+    expect(sockets[0]!.closed).toBe(1)
+    await vi.advanceTimersByTimeAsync(250)
+    sockets[1]!.hello()
+    await vi.advanceTimersByTimeAsync(ANSWER * 3)
+    expect([sockets.length, kind()]).toEqual([2, 'open'])
+  })
+
+  it('does not wait for a socket from before the network was back', async () => {
+    connection.hurry()
+    expect([sockets.length, sockets[0]!.closed]).toEqual([2, 1])
+    sockets[1]!.hello()
+    expect(kind()).toBe('open')
+    // Nor was a second attempt left behind.
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(sockets).toHaveLength(2)
+  })
+
   it('reads when no socket can even be made, and takes one when it can', async () => {
     connection.stop()
     expect(kind()).toBe('signed_out')
@@ -181,7 +213,8 @@ describe('the way to the relay', () => {
     for (let i = 0; i < 6; i++) {
       sockets[sockets.length - 1]!.hello()
       sockets[sockets.length - 1]!.onclose!({ code: 1006 })
-      await vi.advanceTimersByTimeAsync(20_000)
+      const had = sockets.length
+      while (sockets.length === had) await vi.advanceTimersByTimeAsync(250)
     }
     const before = sockets.length
     sockets[before - 1]!.onclose!({ code: 1006 })

@@ -4,6 +4,8 @@ import type { Reading } from '@/progress/mirror'
 
 const AT = '2026-01-02T03:04:05Z'
 const PAGE = 3
+/** Its one task. */
+export const TASK = '01980abc-0000-7000-8000-000000000001'
 
 export class Model {
   epoch = 'e1'
@@ -32,7 +34,7 @@ export class Model {
   }
 
   head(): TaskHead {
-    return { ...this.progress(), id: 't', user_id: 'u', cluster: 'c', action: 'label', reason: '', seq: this.seq, created_at: AT, updated_at: AT }
+    return { ...this.progress(), id: TASK, user_id: 'u', cluster: 'c', action: 'label', reason: '', seq: this.seq, created_at: AT, updated_at: AT }
   }
 
   change(ordinal: number, status: ItemStatus, message: string | null): void {
@@ -64,13 +66,13 @@ export class Model {
   step(prev: number): StepFrame {
     const items = this.items.filter((item) => item.seq > prev).map(({ ordinal, status, message }) => ({ ordinal, status, message }))
     const type = this.status === 'running' ? 'progress' : 'complete'
-    return { type, task_id: 't', epoch: this.epoch, prev, seq: this.seq, cursor: `${this.epoch}:${this.seq}`, published_us: 1e15, items, ...this.progress() }
+    return { type, task_id: TASK, epoch: this.epoch, prev, seq: this.seq, cursor: `${this.epoch}:${this.seq}`, published_us: 1e15, items, ...this.progress() }
   }
 
   snapshot(): SnapshotFrame[] {
     const pages = Math.max(1, Math.ceil(this.items.length / PAGE))
     return Array.from({ length: pages }, (_, page) => ({
-      type: 'snapshot', task_id: 't', epoch: this.epoch, seq: this.seq, cursor: `${this.epoch}:${this.seq}`, page,
+      type: 'snapshot', task_id: TASK, epoch: this.epoch, seq: this.seq, cursor: `${this.epoch}:${this.seq}`, page,
       last: page === pages - 1, task: this.head(),
       items: this.items.slice(page * PAGE, (page + 1) * PAGE).map(({ seq: _, ...item }) => ({ ...item })),
     }))

@@ -3,101 +3,26 @@
  * are cut, frames lost, histories changed, the relay away for long; what is shown ends as the rows do.
  */
 import fc from 'fast-check'
-import { createPinia, setActivePinia } from 'pinia'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { ClientFrame, ItemStatus, ServerFrame } from '@/progress/frames'
+import type { ClientFrame, ItemStatus } from '@/progress/frames'
 import { useProgress } from '@/progress/store'
 import { useSession } from '@/session'
-import { Model } from './model'
-
-class Network {
-  relayUp = true
-  apiUp = true
-  /** What the API answers for one path instead, by its beginning. */
-  refusals = new Map<string, number>()
-  sockets: Socket[] = []
-  heard: ClientFrame[] = []
-  sent = 0
-  constructor(readonly model: Model) {}
-
-  get socket() { return this.sockets.find((socket) => socket.open) }
-
-  /** What has changed since the last delivery; lost: the browser never sees it. */
-  deliver(lost: boolean): void {
-    const frame = this.model.step(Math.min(this.sent, this.model.seq))
-    this.sent = this.model.seq
-    if (!lost && frame.seq > frame.prev) this.socket?.says(frame)
-  }
-
-  answer(url: string): Response {
-    const { pathname, searchParams } = new URL(url, 'http://knm.test')
-    const json = (body: object) => new Response(JSON.stringify(body), { status: 200, headers: { 'content-type': 'application/json' } })
-    const refused = this.refusals.get(pathname)
-    if (refused) return new Response(JSON.stringify({ detail: `refused with ${refused}`, status: refused }), { status: refused, headers: { 'content-type': 'application/problem+json' } })
-    if (pathname === '/api/v1/tasks') return json({ tasks: [this.model.head()] })
-    if (pathname === '/api/v1/tasks/t') return json(this.model.head())
-    const after = Number(searchParams.get('after_seq') ?? -1)
-    const { items, seq } = this.model.reading(after)
-    return json({ items, seq })
-  }
-}
-
-let network: Network
-
-class Socket {
-  onmessage: ((event: { data: string }) => void) | null = null
-  onclose: ((event: { code: number }) => void) | null = null
-  open = false
-  constructor() {
-    network.sockets.push(this)
-    setTimeout(() => {
-      if (!network.relayUp) return this.end(1006)
-      this.open = true
-      this.says({ type: 'hello', version: 1, pod: 'pod-a', release: '0', epoch: network.model.epoch, mode: 'live', ping_interval_ms: 20_000 })
-    }, 5)
-  }
-  says(frame: ServerFrame) { this.onmessage?.({ data: JSON.stringify(frame) }) }
-  send(text: string) {
-    const frame = JSON.parse(text) as ClientFrame
-    network.heard.push(frame)
-    if (frame.type !== 'subscribe') return
-    const { model } = network
-    const [epoch, seq] = [frame.cursor?.split(':')[0], Number(frame.cursor?.split(':')[1])]
-    network.sent = model.seq
-    if (epoch === model.epoch && seq <= model.seq) this.says(model.step(seq))
-    else for (const page of model.snapshot()) this.says(page)
-  }
-  end(code: number) { this.open = false; this.onclose?.({ code }) }
-  close() { this.open = false }
-}
+import { TASK } from './model'
+import { network, reloads, rows, stub, unstub, window } from './network'
 
 const shown = () => {
-  const { mirror } = useProgress().follow('t')
-  useProgress().unfollow('t')
+  const { mirror } = useProgress().follow(TASK)
+  useProgress().unfollow(TASK)
   return { items: mirror.items, head: mirror.head, seq: mirror.seq }
 }
-const rows = () => network.model.items.map(({ seq: _, ...item }) => item)
 
 describe('what is shown of a task', () => {
-  beforeEach(() => {
-    vi.useFakeTimers()
-    setActivePinia(createPinia())
-    vi.stubGlobal('location', { origin: 'http://knm.test', assign: () => undefined })
-    vi.stubGlobal('WebSocket', Socket)
-    vi.stubGlobal('fetch', (url: string) => (network.apiUp ? Promise.resolve(network.answer(url)) : Promise.reject(new TypeError('away'))))
-  })
-  afterEach(() => {
-    useProgress().stop()
-    vi.unstubAllGlobals()
-    vi.useRealTimers()
-  })
+  beforeEach(stub)
+  afterEach(unstub)
 
   async function begin(size: number): Promise<void> {
-    network = new Network(new Model(size))
-    setActivePinia(createPinia())
-    useSession().user = { id: 'u', username: 'mia', role: 'admin' } as never
-    useProgress().start()
-    useProgress().follow('t')
+    window(size)
+    useProgress().follow(TASK)
     await vi.advanceTimersByTimeAsync(200)
   }
 
@@ -159,47 +84,12 @@ describe('what is shown of a task', () => {
 
   it('says why a task cannot be followed, and asks again when the relay was at fault', async () => {
     await begin(2)
-    network.socket!.says({ type: 'error', code: 'internal', message: 'try again', task_id: 't' })
+    network.socket!.says({ type: 'error', code: 'internal', message: 'try again', task_id: TASK })
     expect(network.heard.filter((frame) => frame.type === 'subscribe')).toHaveLength(2)
-    const entry = useProgress().follow('t')
+    const entry = useProgress().follow(TASK)
     expect(entry.error.value).toBeNull()
-    network.socket!.says({ type: 'error', code: 'unknown_task', message: 'there is no such task', task_id: 't' })
+    network.socket!.says({ type: 'error', code: 'unknown_task', message: 'there is no such task', task_id: TASK })
     expect(entry.error.value).toBe('there is no such task')
-  })
-
-  it('is not gone because of a hiccup, and is whole once it can be had', async () => {
-    network = new Network(new Model(2))
-    network.relayUp = false
-    network.refusals.set('/api/v1/tasks/t/items', 503)
-    setActivePinia(createPinia())
-    useSession().user = { id: 'u', username: 'mia', role: 'admin' } as never
-    useProgress().start()
-    const entry = useProgress().follow('t')
-    await vi.advanceTimersByTimeAsync(200)
-    expect([entry.error.value, entry.mirror.head]).toEqual([null, null])
-    network.refusals.set('/api/v1/tasks/t/items', 404)
-    await vi.advanceTimersByTimeAsync(5000)
-    expect(entry.error.value).toBe('refused with 404')
-    network.refusals.clear()
-    network.relayUp = true
-    await vi.advanceTimersByTimeAsync(20_000)
-    expect(entry.error.value).toBeNull()
-    expect(entry.mirror.items).toEqual(rows())
-  })
-
-  it('is read although another one cannot be', async () => {
-    network = new Network(new Model(2))
-    network.relayUp = false
-    network.refusals.set('/api/v1/tasks/gone/items', 404)
-    setActivePinia(createPinia())
-    useSession().user = { id: 'u', username: 'mia', role: 'admin' } as never
-    useProgress().start()
-    const gone = useProgress().follow('gone')
-    const entry = useProgress().follow('t')
-    await vi.advanceTimersByTimeAsync(2000)
-    network.model.end()
-    await vi.advanceTimersByTimeAsync(4000)
-    expect([gone.error.value, entry.mirror.ended]).toEqual(['refused with 404', true])
   })
 
   it('is in the tray only when it is one\'s own, and has its name either way', async () => {
@@ -209,7 +99,7 @@ describe('what is shown of a task', () => {
     network.deliver(false)
     await vi.advanceTimersByTimeAsync(200)
     network.socket!.says({ type: 'tasks', full: true, tasks: [] })
-    expect([useProgress().sorted, useProgress().head('t')?.total]).toEqual([[], 2])
+    expect([useProgress().sorted, useProgress().head(TASK)?.total]).toEqual([[], 2])
     useSession().user = { id: 'u', username: 'mia', role: 'admin' } as never
     network.model.change(1, 'succeeded', null)
     network.deliver(false)
@@ -229,6 +119,29 @@ describe('what is shown of a task', () => {
     await vi.advanceTimersByTimeAsync(6000)
     socket!.says({ ...network.model.step(1), epoch: 'another', seq: 400, prev: 399 })
     expect(shown().items).toEqual(rows())
+  })
+
+  it('is not asked for by what is no id, which would cost the connection', async () => {
+    await begin(2)
+    const heard = network.heard.length
+    for (const id of ['nonsense', TASK.toUpperCase(), `${TASK}0`, 'id:7']) {
+      const entry = useProgress().follow(id)
+      expect([entry.error.value, entry.mirror.head]).toEqual([id, null])
+      useProgress().unfollow(id)
+    }
+    network.socket!.end(1006)
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(network.heard.slice(heard).map((frame) => frame.type)).toEqual(['watch_tasks', 'subscribe'])
+  })
+
+  it('is left when the connection comes back and the session is another one\'s', async () => {
+    await begin(2)
+    for (const [user, expected] of [['u', 0], ['another', 1]] as const) {
+      network.user = user
+      network.socket!.end(1006)
+      await vi.advanceTimersByTimeAsync(5000)
+      expect([useProgress().link.kind, reloads]).toEqual(['open', expected])
+    }
   })
 
   it('does not believe a relay that says the session is over when the API does not', async () => {

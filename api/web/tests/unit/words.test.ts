@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest'
 import en from '@/i18n/en'
 import zh from '@/i18n/zh'
 import { age, clock } from '@/util/time'
-import { Pace } from '@/progress/pace'
+import type { TaskHead } from '@/progress/frames'
+import { Pace, rateOf } from '@/progress/pace'
 
 type Tree = { [key: string]: string | Tree }
 const flat = (tree: Tree, path = ''): [string, string][] =>
@@ -58,5 +59,20 @@ describe('times', () => {
     expect(pace.rate(10_000)).toBeCloseTo(3)
     pace.at(11_000, 0)
     expect(pace.rate(11_000)).toBeNull()
+  })
+  it('make a rate of work, not of what a cancel has spared, and none of a task that stands still', () => {
+    const counts = { total: 100, pending: 0, running: 0, succeeded: 18, failed: 2, skipped: 0, cancelled: 80 }
+    const pace = new Pace()
+    for (let s = 0; s <= 10; s++) pace.at(s * 1000, s * 3)
+    const rate = (status: TaskHead['status'], elapsed: number | null) => rateOf({ status, counts }, pace, elapsed, 10_000)
+    expect(rate('running', 10_000)).toBeCloseTo(3)
+    expect(['queued', 'paused', 'cancelled'].map((status) => rate(status as TaskHead['status'], 10_000))).toEqual([null, null, null])
+    expect([rate('failed', 10_000), rate('failed', 0), rate('failed', null)]).toEqual([2, null, null])
+    // How long it was paused is not how long it takes.
+    pace.rest()
+    pace.at(600_000, 30)
+    expect(pace.rate(600_000)).toBeNull()
+    pace.at(601_000, 33)
+    expect(pace.rate(601_000)).toBeCloseTo(3)
   })
 })
