@@ -32,6 +32,8 @@ const SCHEMA_RETRY: Duration = Duration::from_millis(500);
 const SCHEMA_REMINDER: u32 = 60;
 /// For the clients to leave; with the rest of the stop, within the 10 s that the relay promises.
 const GRACE: Duration = Duration::from_secs(6);
+/// For answers of the database that are still due, likewise.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
 
 /// Where a relay can be reached, once it is bound.
 #[derive(Debug, Clone, Copy)]
@@ -224,7 +226,7 @@ impl Relay {
         while let Some(ended) = parts.join_next().await {
             ended.context("a part of the relay did not stop in order")?;
         }
-        self.db.pool().close().await;
+        self.db.pool().close_within(LAST_ANSWERS).await;
         admin_stop.cancel();
         admin.await?;
         tracing::info!("relay stopped");
@@ -279,8 +281,8 @@ async fn wait_for_schema(db: &Db, hub: &HubHandle, status: &Status, listener: Op
     loop {
         let found = match db.schema_version().await {
             Ok(version) if version >= SCHEMA_VERSION => match db.epoch().await {
-                Ok(epoch) => {
-                    hub.with(|hub| hub.observe(epoch));
+                Ok(history) => {
+                    hub.with(|hub| hub.enter(history));
                     status.info(phrases::DATABASE_INITIALIZED);
                     return;
                 }

@@ -19,7 +19,10 @@ use std::time::Duration;
 use knm_shared::pg::{Client, Pool, PoolError, describe};
 use tokio::time::error::Elapsed;
 
+use crate::hub::Stale;
+
 pub use health::{EPOCH_SQL, epoch_of};
+pub use marks::MARKS;
 pub use positions::Positions;
 pub use tasks::TaskRead;
 
@@ -41,6 +44,9 @@ pub enum DbError {
     /// A row holds what no release writes.
     #[error("unreadable row: {0}")]
     Row(String),
+    /// The answer is not of the server that it should be of.
+    #[error(transparent)]
+    Stale(#[from] Stale),
 }
 
 impl DbError {
@@ -84,7 +90,7 @@ async fn timely<F: Future>(query: F) -> Result<F::Output, Elapsed> {
 }
 
 /// Gives the connection back, or up when it did not answer: whatever it still does would delay the
-/// next question.
+/// next question, and keep a process of the server's for as long as it takes.
 fn settle<T>(
     client: Client,
     result: Result<Result<T, tokio_postgres::Error>, Elapsed>,
@@ -92,7 +98,7 @@ fn settle<T>(
     match result {
         Ok(result) => Ok(result?),
         Err(_) => {
-            drop(Client::take(client));
+            Pool::abandon(client);
             Err(DbError::Timeout)
         }
     }

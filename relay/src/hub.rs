@@ -15,10 +15,14 @@
 //!   larger step.
 //! - A row that is behind what was known before the read began belongs to another history: all state
 //!   is dropped and everybody gets snapshots under a new epoch.
+//! - Of the histories of one server a later one is never left for an earlier one because a read came from
+//!   there.
 
 mod answer;
 mod audit;
+mod closing;
 mod deliver;
+mod epoch;
 mod frame;
 mod handle;
 mod lists;
@@ -37,14 +41,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use knm_shared::access::{Access, Action};
-use knm_shared::epoch::{Cursor, DatabaseEpoch, Epoch};
+use knm_shared::epoch::{Cursor, Epoch};
 use knm_shared::ids::{TaskId, UserId};
-use knm_shared::notification::{Notification, Revocation};
+use knm_shared::notification::Notification;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use self::answer::{Answer, Found};
 pub use self::audit::{Awaited, Behind};
+pub use self::epoch::Stale;
 pub use self::frame::{Frame, Next, encode};
 pub use self::handle::HubHandle;
 pub use self::lists::{ListJob, ListQuery};
@@ -53,6 +58,7 @@ pub use self::reads::{Failed, Job};
 pub use self::session::Refused;
 pub use self::step::Step;
 
+use self::epoch::Known;
 use self::lists::UserList;
 use self::reads::Read;
 use self::session::{Position, Session};
@@ -108,13 +114,6 @@ pub struct Hub {
     metrics: HubMetrics,
 }
 
-/// The present history: what the database says of itself, and our name for it.
-#[derive(Debug, Clone)]
-struct Known {
-    db: DatabaseEpoch,
-    epoch: Epoch,
-}
-
 /// What a notification did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forwarded {
@@ -141,12 +140,6 @@ impl Hub {
             closing: false,
             metrics,
         }
-    }
-
-    /// The present history, once the database has told it.
-    #[must_use]
-    pub fn epoch(&self) -> Option<&Epoch> {
-        self.epoch.as_ref().map(|k| &k.epoch)
     }
 
     /// The present mode.
@@ -352,81 +345,6 @@ impl Hub {
             session.tell_mode = true;
             session.wake(*id, &mut self.wakes);
         }
-    }
-
-    /// Takes note of what the database says its history is.
-    pub fn observe(&mut self, db: DatabaseEpoch) {
-        match &self.epoch {
-            Some(known) if known.db == db => {}
-            Some(_) => {
-                self.metrics.resyncs.epoch.inc();
-                self.start_epoch(Known { db, epoch: Epoch::of(db) });
-            }
-            None => self.epoch = Some(Known { db, epoch: Epoch::of(db) }),
-        }
-    }
-
-    /// A row has fallen behind although the database claims the same history.
-    fn diverge(&mut self, db: DatabaseEpoch) {
-        self.metrics.resyncs.diverged.inc();
-        self.start_epoch(Known { db, epoch: Epoch::diverged(db) });
-    }
-
-    fn start_epoch(&mut self, known: Known) {
-        tracing::warn!(epoch = %known.epoch, "the database continues another history; starting over");
-        self.epoch = Some(known);
-        for (id, session) in &mut self.sessions {
-            session.start_over();
-            session.wake(*id, &mut self.wakes);
-        }
-        self.wanted.clear();
-        let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
-        for id in tasks {
-            if let Some(task) = self.tasks.get_mut(&id) {
-                *task = task.start_over();
-            }
-            self.want_read(id);
-        }
-        for list in self.lists.values_mut() {
-            list.start_over();
-        }
-        self.stirred = true;
-    }
-
-    /// Closes the connections that a revocation is about.
-    pub fn revoke(&mut self, revocation: Revocation) {
-        self.close_where(CloseReason::Revoked, |owner, _| match revocation {
-            Revocation::Session(session) => owner.session == session,
-            Revocation::User(user) => owner.user == user,
-        });
-    }
-
-    /// Closes every connection whose owner is chosen.
-    pub fn close_where(&mut self, reason: CloseReason, chosen: impl Fn(Owner, &Access) -> bool) {
-        for (id, session) in &mut self.sessions {
-            if chosen(session.owner, &session.access) {
-                session.close.get_or_insert(reason);
-                session.interrupt(*id, &mut self.wakes);
-            }
-        }
-    }
-
-    /// Why a connection is to be closed, also before its client has taken what it was sent.
-    #[must_use]
-    pub fn closing(&self, id: ConnId) -> Option<CloseReason> {
-        self.sessions.get(&id)?.close
-    }
-
-    /// Closes every connection and lets no other in.
-    pub fn close(&mut self) {
-        self.closing = true;
-        self.close_where(CloseReason::Restart, |_, _| true);
-    }
-
-    /// The sessions and tokens behind the open connections.
-    #[must_use]
-    pub fn owners(&self) -> Vec<Owner> {
-        self.sessions.values().map(|s| s.owner).collect()
     }
 
     fn fail_subscription(&mut self, id: ConnId, task: TaskId, code: ErrorCode) {

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod complaint;
 pub mod db;
 pub mod feed;
+pub mod history;
 pub mod hub;
 pub mod listener;
 mod metrics;

@@ -31,7 +31,7 @@ pub use self::metrics::ListenerMetrics;
 
 use self::backoff::Backoff;
 use self::forward::Forward;
-use self::heart::{Heart, Unsent};
+use self::heart::{Heart, Pulse, Unsent};
 use self::wire::{Lost, Wire};
 use crate::clock::DatabaseClock;
 use crate::hub::HubHandle;
@@ -164,8 +164,7 @@ impl Listener {
             }
         };
         let mut wire = Box::new(Wire::new(client, connection, self.heart.channel()));
-        // It may be another server, whose sessions have numbers of their own.
-        self.forward.believe(Vec::new());
+        self.forward.start_over();
         match wire.listen(&mut self.forward).await {
             Ok(epoch) => {
                 self.forward.epoch(epoch);
@@ -256,17 +255,36 @@ impl Listener {
     async fn beat(&mut self, wire: &mut Wire) -> Result<Beat, Lost> {
         let beat = self.heart.next_beat();
         let begun = Instant::now();
-        match wire.drive(&mut self.forward, self.heart.send(beat)).await? {
-            Ok(ours) => self.forward.believe(ours),
+        let pulse = match wire.drive(&mut self.forward, self.heart.send(beat)).await? {
+            Ok(pulse) => pulse,
             Err(error) => return Ok(Beat::Unsent(error)),
+        };
+        if let Some(lost) = self.misled(&pulse) {
+            self.heart.renew();
+            return Err(lost);
         }
+        self.forward.believe(pulse.ours);
         if wire.hears(&mut self.forward, beat, Instant::now() + BEAT_ANSWER).await? {
             let round_trip = begun.elapsed();
             self.status.heard(round_trip);
             self.metrics.heard(round_trip);
             Ok(Beat::Heard)
         } else {
+            // It may be the heartbeats that go to the wrong server.
+            self.heart.renew();
             Ok(Beat::Missing)
+        }
+    }
+
+    /// Whether the connections do not lead where they should any more. With two servers alive after a
+    /// failover, an open connection leads to the one that it was opened to: all are opened anew then.
+    fn misled(&self, pulse: &Pulse) -> Option<Lost> {
+        if pulse.read_only {
+            Some(Lost::ReadOnly)
+        } else if !self.forward.is_in(pulse.history) {
+            Some(Lost::Divided)
+        } else {
+            None
         }
     }
 

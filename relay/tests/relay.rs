@@ -224,10 +224,9 @@ async fn nothing_is_lost_while_the_database_is_away() {
     relay.stop().await;
 }
 
-/// A task that this release cannot read is a matter of its own: the others' clients are told `live`, and
-/// comparisons begin.
+/// What this release does not understand it will not understand the next time either: the client is told.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_cannot_be_read_does_not_keep_the_relay_catching_up() {
+async fn a_row_of_a_newer_release_ends_the_subscription() {
     let postgres = Postgres::with_schema().await;
     let db = postgres.client().await;
     let user = User::sign_in(&db).await;
@@ -235,6 +234,25 @@ async fn a_task_that_cannot_be_read_does_not_keep_the_relay_catching_up() {
     let unknown = "ALTER TABLE progress_items DROP CONSTRAINT progress_items_status_check; \
                    UPDATE progress_items SET status = 'of a newer release'";
     db.batch_execute(unknown).await.expect("a status that nobody knows");
+    let relay = Running::live(postgres.port).await;
+    let mut client = Client::connect(relay.addresses.server, &user.token).await;
+    client.subscribe(task.id, None).await;
+    let told = client.until("error").await;
+    assert_eq!(told["code"], "internal", "{told}");
+    assert_eq!(told["task_id"], task.id.to_string(), "{told}");
+    relay.stop().await;
+}
+
+/// A task that cannot be read is a matter of its own: the others' clients are told `live`, and comparisons
+/// begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_cannot_be_read_does_not_keep_the_relay_catching_up() {
+    let postgres = Postgres::with_schema().await;
+    let db = postgres.client().await;
+    let user = User::sign_in(&db).await;
+    let task = Task::create(&db, &user, 2).await;
+    let refused = "ALTER TABLE progress_items RENAME COLUMN message TO said";
+    db.batch_execute(refused).await.expect("a column that no read finds");
     let relay = Running::live(postgres.port).await;
     let mut client = Client::connect(relay.addresses.server, &user.token).await;
     client.subscribe(task.id, None).await;

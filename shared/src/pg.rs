@@ -11,13 +11,15 @@ mod error;
 mod metrics;
 mod pool;
 mod reporter;
+mod session;
 mod tls;
 
 pub use connect::{App, Connection, Connector, Target};
 pub use error::{ConnectError, ConnectErrorKind};
 pub use metrics::{PoolGauges, register_connect_failures};
-pub use pool::{Client, Manager, Pool, PoolError, PoolState, Session, WAIT_TIMEOUT};
+pub use pool::{Client, Manager, Pool, PoolError, PoolState, WAIT_TIMEOUT};
 pub use reporter::Reporter;
+pub use session::{Session, Single};
 
 use std::time::Duration;
 

@@ -96,6 +96,8 @@ pub async fn take(transaction: &Transaction<'_>, asking: Asking<'_>) -> Result<T
         let away: i64 = transaction.query_typed_one(AWAY, &counted).await?.get(0);
         let away = usize::try_from(away).unwrap_or(usize::MAX);
         if away >= most {
+            // One that was given and never arrived would count against others while this item waits.
+            release(transaction, asking.item, asking.claim).await?;
             return Ok(Turn::Full(away));
         }
     }

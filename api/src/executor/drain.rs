@@ -4,6 +4,7 @@
 //! Checking ─ a pod that may not go ─▶ failed, nothing touched
 //!    ▼
 //! Waiting for its turn (one active drain per node)
+//!    │  └─ the task stops, or starts no other node ──▶ pending: not touched
 //!    ▼
 //! Cordoning ─ not possible ─▶ failed
 //!    ▼
@@ -25,7 +26,7 @@ use serde_json::{Map, Value};
 
 use super::apply::{Applied, recreated};
 use super::failure::Failure;
-use super::item::{Ended, Job, Stop, Work};
+use super::item::{DRAIN_HAD_BEGUN, Ended, Job, Stop, Work};
 use super::schedule::is_unavailable;
 use crate::db::drains::{Limit, Turn};
 use crate::k8s::{CallError, DryRun, Leaving, Terms};
@@ -40,8 +41,10 @@ mod sort;
 
 /// How often a turn is asked for.
 const TURN_PAUSE: Duration = Duration::from_secs(1);
-/// How long the cordon is waited for to be seen in memory, which other nodes' turns go by.
+/// How long the cordon is waited for to be seen in memory, which other nodes' turns go by: where they are
+/// limited, for longer than it takes to find out that the watch's connection is dead.
 const SEEN_TIMEOUT: Duration = Duration::from_secs(5);
+const SEEN_TIMEOUT_LIMITED: Duration = Duration::from_secs(60);
 const SEEN_PAUSE: Duration = Duration::from_millis(20);
 
 impl Work<'_> {
@@ -94,14 +97,20 @@ impl Work<'_> {
         }
     }
 
+    /// Waits for as long as the task starts nodes at all: up to here, this one is none of them. A turn whose
+    /// answer is not waited for ends with the item's state, which is not running any more.
     async fn take_turn(&mut self) -> Result<(), Stop> {
         let mut told = String::new();
         loop {
-            self.check_halt()?;
             let away = self.away();
             let limit = away.as_ref().map(|(most, nodes, away)| Limit { most: *most, nodes, away });
             let turn = self.job.turns.take(&self.item.node, self.item.ordinal, limit);
-            let why = match turn.await {
+            let turn = tokio::select! {
+                biased;
+                stop = self.not_to_begin() => return Err(stop),
+                turn = turn => turn,
+            };
+            let why = match turn {
                 Ok(Turn::Mine) => return Ok(()),
                 Ok(Turn::Other(task)) => format!("waiting: task {task} is draining this node"),
                 Ok(Turn::Full(away)) => format!(
@@ -115,7 +124,26 @@ impl Work<'_> {
                 self.say(why.clone());
                 told = why;
             }
-            self.sleep(TURN_PAUSE.mul_f64(rand::random_range(0.75..1.25))).await?;
+            tokio::select! {
+                biased;
+                stop = self.not_to_begin() => return Err(stop),
+                () = tokio::time::sleep(TURN_PAUSE.mul_f64(rand::random_range(0.75..1.25))) => {}
+            }
+        }
+    }
+
+    /// Resolves when the task stops, or starts no other node.
+    async fn not_to_begin(&self) -> Stop {
+        let stop = tokio::select! {
+            stop = self.halted() => stop,
+            () = self.job.no_new.cancelled() => Stop::HALT,
+        };
+        match stop {
+            Stop::Halt { .. } => {
+                let doubt = self.item.has_begun().then(|| DRAIN_HAD_BEGUN.to_owned());
+                Stop::Halt { doubt }
+            }
+            stop => stop,
         }
     }
 
@@ -147,7 +175,7 @@ impl Work<'_> {
             }
             Applied::Ended(ended) => return Ok(ended),
         }
-        self.be_seen().await;
+        self.be_seen().await?;
         let sorted = match self.sort(params).await? {
             Ok(sorted) => sorted,
             Err(ended) => return Ok(ended),
@@ -159,7 +187,7 @@ impl Work<'_> {
     }
 
     /// Waits until memory shows the cordon, or a little.
-    async fn be_seen(&self) {
+    async fn be_seen(&self) -> Result<(), Stop> {
         let is_seen = || {
             let node = self.job.cache.get(&self.item.node);
             node.is_none_or(|node| cordon::is_unschedulable(&node))
@@ -169,7 +197,13 @@ impl Work<'_> {
                 tokio::time::sleep(SEEN_PAUSE).await;
             }
         };
-        let _ = tokio::time::timeout(SEEN_TIMEOUT, seen).await;
+        let is_limited = self.job.limited.is_some();
+        let most = if is_limited { SEEN_TIMEOUT_LIMITED } else { SEEN_TIMEOUT };
+        tokio::select! {
+            () = seen => Ok(()),
+            stop = self.halted() => Err(stop),
+            () = tokio::time::sleep(most) => Ok(()),
+        }
     }
 }
 
@@ -219,7 +253,7 @@ fn leaving(pod: &Pod, params: &DrainParams, dry_run: DryRun) -> Leaving {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone().unwrap_or_default(),
         uid: uid(pod),
-        grace_period_seconds: params.grace_period_seconds.filter(|s| *s >= 0),
+        grace_period_seconds: params.grace(),
         dry_run,
     }
 }

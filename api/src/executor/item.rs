@@ -28,6 +28,10 @@ use crate::metrics::Metrics;
 use crate::progress::{ItemUpdate, Json, NotStored, Progress};
 use crate::tasks::{Action, Author, Options};
 
+/// What a drain may have left that was begun under another claim.
+pub(super) const DRAIN_HAD_BEGUN: &str =
+    "its drain had begun: it may be cordoned, and pods may be gone";
+
 /// What all nodes of a task share.
 pub(super) struct Job {
     pub(super) task: TaskId,
@@ -54,6 +58,8 @@ pub(super) struct Job {
     pub(super) metrics: Metrics,
     /// Start nothing new; end what is in flight.
     pub(super) halt: CancellationToken,
+    /// Start nothing new. What still waits to touch its node has not been started either.
+    pub(super) no_new: CancellationToken,
     /// Tells a halt for good from one for now.
     pub(super) desired: watch::Receiver<Desired>,
     /// DaemonSets that were found to exist, by namespace and name.

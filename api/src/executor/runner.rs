@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Working ──no item left──▶ finish by the counters
-//!    ├─ a rule says so ──▶ Stopped(why)      ─ in-flight nodes are finished ─▶ rest cancelled
+//!    ├─ a rule says so ──▶ Stopped(why)      ─ in-flight nodes are finished, but for those that
+//!    │                                         still wait for their turn ─▶ rest cancelled
 //!    ├─ pause asked   ──▶ Halting(Pause)    ─ in-flight nodes end ─▶ paused, lease given up
 //!    ├─ cancel asked  ──▶ Halting(Cancel)   ─ in-flight nodes end ─▶ rest cancelled, finished
 //!    ├─ process stops, or the cluster is another now
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
 use super::Executor;
-use super::item::{Job, Outcome};
+use super::item::{DRAIN_HAD_BEGUN, Job, Outcome};
 use super::schedule::{Next, Schedule};
 use super::turn::Turns;
 use crate::db::claim::{Claimed, Item};
@@ -48,7 +49,8 @@ const PREPARED_PER_CALL: usize = 2;
 const DRAIN_CALLS_PER_NODE: usize = 10;
 const DRAIN_CALLS: usize = 100;
 
-/// How often it is looked whether a node that has to wait may be started.
+/// How often it is looked whether a node that has to wait may be started, or none any more: the clock that
+/// tells may be set.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why no new node is started.
@@ -57,7 +59,7 @@ enum Halt {
     Pause,
     Cancel,
     HandBack,
-    /// By a rule of the task's options. Nodes in flight are finished.
+    /// By a rule of the task's options. Nodes in flight are finished, if they have had their turn.
     Stopped(String),
 }
 
@@ -73,7 +75,7 @@ impl Left {
     fn untouched(item: &Item, action: &Action) -> Self {
         let begun = item.has_begun();
         let doubt = if action.is_drain() {
-            "its drain had begun: it may be cordoned, and pods may be gone"
+            DRAIN_HAD_BEGUN
         } else {
             "a call got no answer: the change may have been made"
         };
@@ -115,7 +117,7 @@ impl Runner {
         Self { executor: executor.clone(), claimed, lease, desired }
     }
 
-    pub(super) async fn run(mut self, items: Vec<Item>) {
+    pub(super) async fn run(mut self, mut items: Vec<Item>) {
         let inner = Arc::clone(&self.executor.inner);
         let (task, attempt) = (self.claimed.task, self.claimed.attempt);
         let claim = Claim {
@@ -140,6 +142,7 @@ impl Runner {
                 return self.give_up(items, format!("cannot be carried out: {why}")).await;
             }
         };
+        self.take_up(&mut items);
         let Some(cluster) = inner.clusters.get(&self.claimed.cluster) else {
             // Removed here since the claim, or a cancelled task's that cannot be opened.
             let open = items.iter().filter(|item| !item.status.is_terminal());
@@ -188,12 +191,25 @@ impl Runner {
             retry_timeout: inner.limits.retry_timeout,
             metrics: inner.metrics.clone(),
             halt: CancellationToken::new(),
+            no_new: CancellationToken::new(),
             desired: self.desired.clone(),
             daemonsets: Mutex::default(),
         });
         match self.items(&job, schedule, prepared).await {
             Some((left, why)) => self.finish(left, why).await,
             None => inner.progress.close(task),
+        }
+    }
+
+    /// What a former holder was at is under way only once it is started again. That may be much later, or
+    /// never, if the task is paused by now; and as long as its row says `running`, a node is kept from
+    /// other drains and counts as away.
+    fn take_up(&self, items: &mut [Item]) {
+        for item in items.iter_mut().filter(|item| item.status == ItemStatus::Running) {
+            item.status = ItemStatus::Pending;
+            // Its past and its tries stay.
+            let update = ItemUpdate { status: Some(item.status), ..ItemUpdate::default() };
+            let _ = self.executor.inner.progress.record(self.claimed.task, item.ordinal, update);
         }
     }
 
@@ -222,9 +238,9 @@ impl Runner {
         let mut workers = JoinSet::new();
         let mut told = None;
         loop {
-            if !matches!(why, None | Some(Halt::Stopped(_))) {
-                job.halt.cancel();
-            }
+            // Not only when there is room for another node: those that wait for their turn have not been
+            // started either.
+            why = why.or_else(|| schedule.is_over(Timestamp::now()).map(Halt::Stopped));
             let mut waits = false;
             while why.is_none() && workers.len() < prepared {
                 match schedule.next(&job.cache, Timestamp::now(), Instant::now()) {
@@ -243,6 +259,12 @@ impl Runner {
                     Next::Empty => break,
                 }
             }
+            if why.is_some() {
+                job.no_new.cancel();
+            }
+            if !matches!(why, None | Some(Halt::Stopped(_))) {
+                job.halt.cancel();
+            }
             if workers.is_empty() && !waits {
                 let rest = schedule.into_rest();
                 let ends = matches!(why, Some(Halt::Cancel | Halt::Stopped(_)));
@@ -253,6 +275,9 @@ impl Runner {
                 };
                 return Some((left.into_values().chain(rest).collect(), why));
             }
+            let left_to_start = schedule.time_left(Timestamp::now()).filter(|_| why.is_none());
+            let looks_again = waits || left_to_start.is_some();
+            let pause = left_to_start.map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN));
             tokio::select! {
                 biased;
                 () = self.lease.lost() => return None,
@@ -281,7 +306,7 @@ impl Runner {
                 () = job.closed.cancelled(), if matches!(why, None | Some(Halt::Stopped(_))) => {
                     why = Some(Halt::HandBack);
                 }
-                () = tokio::time::sleep(LOOK_AGAIN), if waits => {}
+                () = tokio::time::sleep(pause), if looks_again => {}
             }
         }
     }

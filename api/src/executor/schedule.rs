@@ -2,7 +2,8 @@
 //! is given.
 //!
 //! The order is that of the task, but for the node that this pod itself runs on: a drain takes it
-//! last, when all others have ended, since it may end this very process.
+//! last, when all others have ended, since it may end this very process; or when it is away already, and
+//! none of the others may be started because of that.
 //!
 //! ```text
 //! next() ─▶ Start(node)
@@ -147,7 +148,7 @@ impl Schedule {
     }
 
     /// Why no other node is started at all.
-    fn is_over(&self, wall: Timestamp) -> Option<String> {
+    pub(super) fn is_over(&self, wall: Timestamp) -> Option<String> {
         if let Some(most) = self.options.max_failures
             && self.failed > most
         {
@@ -156,6 +157,12 @@ impl Schedule {
         }
         let at = self.options.not_after.filter(|at| *at <= wall)?;
         Some(format!("options.not_after has passed: {at}"))
+    }
+
+    /// How long nodes may still be started for, if that ends.
+    pub(super) fn time_left(&self, wall: Timestamp) -> Option<Duration> {
+        let left = self.options.not_after?.duration_since(wall);
+        Some(Duration::try_from(left).unwrap_or(Duration::ZERO))
     }
 
     /// The wave of a place; the own node is in the last one.
@@ -232,13 +239,22 @@ impl Schedule {
         if away.len() < most {
             return Ok(0);
         }
-        // One that is away already makes it no worse.
+        // One that is away already makes it no worse. The own node is the last in `todo` and comes when no
+        // other can; it would hold them up for ever if it were away and still had to wait for them. It then
+        // belongs to the wave that it has in the task's order.
+        let is_idle = self.places.iter().all(|p| !p.is_under_way);
         let size = self.options.waves.map(|w| w.size.of(self.places.len()));
         let may_start = |item: &Item| {
-            let in_wave = size.is_none_or(|size| self.wave(item.ordinal, size) <= self.open_wave);
-            in_wave
-                && (Some(item.ordinal) != self.own || self.todo.len() == 1)
-                && is_away(&self.places[item.ordinal as usize])
+            let is_own = Some(item.ordinal) == self.own;
+            let in_wave = size.is_none_or(|size| {
+                let wave = if is_own {
+                    item.ordinal as usize / size
+                } else {
+                    self.wave(item.ordinal, size)
+                };
+                wave <= self.open_wave
+            });
+            in_wave && (!is_own || is_idle) && is_away(&self.places[item.ordinal as usize])
         };
         self.todo.iter().position(may_start).ok_or_else(|| {
             format!(

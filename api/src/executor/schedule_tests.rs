@@ -116,6 +116,75 @@ async fn unavailable_nodes_count_whoever_made_them_so() {
 }
 
 #[tokio::test]
+async fn the_own_node_does_not_hold_up_the_others_by_being_away() {
+    let own_is_away = cluster(&[("a", true, true), ("b", true, false), ("c", true, false)]);
+    let mut one = schedule(&THREE, &json!({"max_unavailable": 1}), Some("a"));
+    assert_eq!(step(&mut one, &own_is_away), "a");
+    let waits = step(&mut one, &own_is_away);
+    assert!(waits.contains("(a), options.max_unavailable allows 1"), "{waits}");
+    one.ended(0, ItemStatus::Succeeded);
+    assert!(step(&mut one, &own_is_away).starts_with("wait"), "it is still cordoned");
+    assert_eq!(step(&mut one, &healthy()), "b");
+
+    // As long as others can go, or are under way, they come first.
+    let mut two = schedule(&THREE, &json!({"max_unavailable": 2}), Some("a"));
+    assert_eq!(step(&mut two, &own_is_away), "b");
+    assert!(step(&mut two, &own_is_away).contains("(a, b)"));
+    let b_too = cluster(&[("a", true, true), ("b", true, true), ("c", true, false)]);
+    assert!(step(&mut two, &b_too).starts_with("wait"));
+    two.ended(1, ItemStatus::Succeeded);
+    assert_eq!(step(&mut two, &own_is_away), "c");
+    two.ended(2, ItemStatus::Succeeded);
+    assert_eq!(step(&mut two, &own_is_away), "a");
+    assert_eq!(step(&mut two, &own_is_away), "empty");
+
+    let mut others = schedule(&THREE, &json!({"max_unavailable": 1}), Some("a"));
+    let all_away = cluster(&[("a", true, true), ("b", false, false), ("c", true, true)]);
+    for expected in ["b", "c"] {
+        assert_eq!(step(&mut others, &all_away), expected);
+    }
+    assert!(step(&mut others, &all_away).starts_with("wait: this pod"));
+    others.ended(1, ItemStatus::Succeeded);
+    others.ended(2, ItemStatus::Succeeded);
+    assert_eq!(step(&mut others, &all_away), "a");
+}
+
+#[tokio::test]
+async fn an_own_node_that_is_away_goes_in_its_own_wave_and_in_none_before() {
+    let options = json!({"max_unavailable": 1, "waves": {"size": 1, "ready_timeout_seconds": 60}});
+    let own_is_away = cluster(&[("a", true, true), ("b", true, false), ("c", true, false)]);
+    let mut first = schedule(&THREE, &options, Some("a"));
+    assert_eq!(step(&mut first, &own_is_away), "a");
+    first.ended(0, ItemStatus::Succeeded);
+    for (ordinal, expected) in [(1, "b"), (2, "c")] {
+        assert_eq!(step(&mut first, &healthy()), expected);
+        first.ended(ordinal, ItemStatus::Succeeded);
+    }
+    assert_eq!(step(&mut first, &healthy()), "empty");
+
+    // As any other node that is cordoned before its wave begins, it waits with those of earlier ones.
+    let c_is_away = cluster(&[("a", true, false), ("b", true, false), ("c", true, true)]);
+    for own in [None, Some("c")] {
+        let mut last = schedule(&THREE, &options, own);
+        let waits = step(&mut last, &c_is_away);
+        assert!(waits.contains("(c), options.max_unavailable allows 1"), "{waits}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_that_is_left_ends_with_the_deadline() {
+    let at = |s: &str| s.parse::<Timestamp>().expect("a time");
+    let deadline = json!({"not_after": "2026-01-01T00:00:00Z"});
+    let schedule_with = schedule(&THREE, &deadline, None);
+    let left = |s: &str| schedule_with.time_left(at(s));
+    assert_eq!(left("2025-12-31T23:59:59Z"), Some(Duration::from_secs(1)));
+    assert_eq!(left("2026-01-01T00:00:00Z"), Some(Duration::ZERO));
+    assert_eq!(left("2026-01-01T00:00:01Z"), Some(Duration::ZERO));
+    assert!(schedule_with.is_over(at("2026-01-01T00:00:00Z")).is_some());
+    assert_eq!(schedule(&THREE, &json!({}), None).time_left(at("2026-01-01T00:00:00Z")), None);
+}
+
+#[tokio::test]
 async fn nodes_under_way_count_before_memory_shows_them() {
     let mut schedule = schedule(&THREE, &json!({"max_unavailable": "34%"}), None);
     let nodes = healthy();

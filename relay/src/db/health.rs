@@ -1,19 +1,20 @@
 //! What the relay asks about the server itself.
 
-use knm_shared::epoch::{DatabaseEpoch, EPOCH_COLUMNS};
+use knm_shared::epoch::EPOCH_COLUMNS;
 use tokio_postgres::Row;
 
 use super::marks::epoch;
 use super::{Db, DbError, settle, timely};
+use crate::history::History;
 
 /// One row with the marks of the database's history.
 pub const EPOCH_SQL: fn() -> String = || format!("SELECT {EPOCH_COLUMNS}");
 
-/// Reads that row.
+/// Reads that row, or the front of another that begins so.
 ///
 /// # Errors
 /// When it is another.
-pub fn epoch_of(row: &Row) -> Result<DatabaseEpoch, tokio_postgres::Error> {
+pub fn epoch_of(row: &Row) -> Result<History, tokio_postgres::Error> {
     epoch(row)
 }
 
@@ -37,7 +38,7 @@ impl Db {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn epoch(&self) -> Result<DatabaseEpoch, DbError> {
+    pub async fn epoch(&self) -> Result<History, DbError> {
         let client = self.client().await?;
         let result = timely(client.query_typed_one(&EPOCH_SQL(), &[])).await;
         Ok(epoch(&settle(client, result)?)?)

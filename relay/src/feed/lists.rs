@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Feed;
+use crate::db::DbError;
 use crate::hub::{Hub, ListJob};
 
 /// A list is looked at by people: this is soon enough, and bounds the work whatever happens.
@@ -53,15 +54,21 @@ pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
 async fn read_all(feed: &Feed, jobs: Vec<ListJob>) -> bool {
     let mut all = true;
     for job in jobs {
-        match feed.db.list_tasks(job.user, &job.query).await {
-            Ok((db, heads)) => feed.hub.with(|hub| hub.list_done(&job, db, heads)),
-            Err(error) => {
-                all = false;
-                feed.metrics.read_failures.inc();
-                tracing::debug!(%error, "list not read; it is repeated");
-                feed.hub.with(|hub| hub.list_failed(&job));
-            }
+        if let Err(error) = read(feed, &job).await {
+            all = false;
+            feed.metrics.read_failures.inc();
+            tracing::debug!(%error, "list not read; it is repeated");
+            feed.hub.with(|hub| hub.list_failed(&job));
         }
     }
     all
+}
+
+async fn read(feed: &Feed, job: &ListJob) -> Result<(), DbError> {
+    let (db, heads) = feed.db.list_tasks(job.user, &job.query).await?;
+    if let Err(stale) = feed.hub.with(|hub| hub.list_done(job, db, heads)) {
+        feed.db.pool().renew();
+        return Err(stale.into());
+    }
+    Ok(())
 }

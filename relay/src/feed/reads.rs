@@ -20,6 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What has come to its end.
 enum Ended {
     Read,
+    /// One whose answer counts for nothing. The connections lead to the wrong server.
+    Stale,
     /// A read that failed may be tried again.
     Pause(TaskId),
 }
@@ -30,13 +32,15 @@ pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
         let db = db.clone();
         async move { db.read_task(job.task, job.from).await }
     };
-    carry_out(&feed.hub, &feed.metrics, ask, shutdown).await;
+    let renew = || feed.db.pool().renew();
+    carry_out(&feed.hub, &feed.metrics, ask, renew, shutdown).await;
 }
 
 async fn carry_out<A, F>(
     hub: &HubHandle,
     metrics: &FeedMetrics,
     ask: A,
+    renew: impl Fn(),
     shutdown: CancellationToken,
 ) where
     A: Fn(Job) -> F,
@@ -49,10 +53,7 @@ async fn carry_out<A, F>(
             && let Some(job) = hub.with(crate::hub::Hub::take_read)
         {
             let (hub, metrics, asked) = (hub.clone(), metrics.clone(), ask(job));
-            let task = work.spawn(async move {
-                read(&hub, &metrics, job, asked).await;
-                Ended::Read
-            });
+            let task = work.spawn(async move { read(&hub, &metrics, job, asked).await });
             reading.insert(task.id(), job);
         }
         let (ended, id) = tokio::select! {
@@ -68,8 +69,11 @@ async fn carry_out<A, F>(
                 }
             },
         };
+        if matches!(ended, Ended::Stale) {
+            renew();
+        }
         match ended {
-            Ended::Read => {
+            Ended::Read | Ended::Stale => {
                 // Only one that has failed is still under way for the hub.
                 let failed = reading
                     .remove(&id)
@@ -94,12 +98,22 @@ async fn read(
     metrics: &FeedMetrics,
     job: Job,
     asked: impl Future<Output = Result<TaskRead, DbError>>,
-) {
+) -> Ended {
     let timer = metrics.read_seconds.start_timer();
     match asked.await {
         Ok(read) => {
             timer.observe_duration();
-            hub.with(|hub| hub.read_done(job, read.db, read.found));
+            if let Err(stale) = hub.with(|hub| hub.read_done(job, read.db, read.found)) {
+                metrics.read_failures.inc();
+                tracing::debug!(task = %job.task, %stale, "read failed; it is repeated");
+                return Ended::Stale;
+            }
+        }
+        Err(DbError::Row(what)) => {
+            timer.stop_and_discard();
+            metrics.read_failures.inc();
+            tracing::warn!(task = %job.task, what, "a row is not understood; is the relay older than the api?");
+            hub.with(|hub| hub.read_unusable(job));
         }
         Err(error) => {
             timer.stop_and_discard();
@@ -107,6 +121,7 @@ async fn read(
             tracing::debug!(task = %job.task, %error, "read failed; it is repeated");
         }
     }
+    Ended::Read
 }
 
 fn pause(failures: u32) -> Duration {
@@ -120,7 +135,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use knm_shared::access::Access;
-    use knm_shared::epoch::DatabaseEpoch;
     use knm_shared::ids::UserId;
     use knm_shared::session::Role;
     use prometheus::Registry;
@@ -128,6 +142,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::history::History;
     use crate::hub::{Frame, Hub, HubMetrics, Next, Owner};
     use crate::protocol::{ErrorCode, Mode, ModeKind};
 
@@ -143,8 +158,8 @@ mod tests {
             poll_interval_ms: None,
         };
         let hub = HubHandle::new(Hub::new(mode, 1, hub_metrics));
-        let db = DatabaseEpoch::new(1, 1, 2, 3);
-        hub.with(|hub| hub.observe(db));
+        let db = History::new(1, 1, 2, 3);
+        hub.with(|hub| hub.enter(db));
         let owner = Owner { session: Uuid::nil(), user: UserId(Uuid::nil()) };
         let (access, wake) = (Access::everywhere(Role::Viewer), Arc::new(Notify::new()));
         let welcome = hub.with(|hub| hub.connect(owner, access, Arc::clone(&wake)));
@@ -172,7 +187,7 @@ mod tests {
             }
         };
         let code = tokio::select! {
-            () = carry_out(&hub, &metrics, ask, CancellationToken::new()) => unreachable!(),
+            () = carry_out(&hub, &metrics, ask, || {}, CancellationToken::new()) => unreachable!(),
             code = tokio::time::timeout(Duration::from_secs(60), told) => code,
         };
         assert_eq!(code, Ok(ErrorCode::UnknownTask));

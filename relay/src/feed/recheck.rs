@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Feed;
-use crate::protocol::CloseReason;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Suspicions lead to one check in this time, however many there are.
@@ -34,18 +33,13 @@ pub(super) async fn run(feed: Feed, shutdown: CancellationToken) {
 }
 
 async fn recheck(feed: &Feed) {
-    let asked: HashSet<Uuid> =
-        feed.hub.with(|hub| hub.owners()).into_iter().map(|o| o.session).collect();
+    let asked = feed.hub.with(|hub| hub.owners());
     if asked.is_empty() {
         return;
     }
-    let list: Vec<Uuid> = asked.iter().copied().collect();
-    match feed.db.access_of(&list).await {
-        Ok(now) => feed.hub.with(|hub| {
-            hub.close_where(CloseReason::Revoked, |owner, access| {
-                asked.contains(&owner.session) && now.get(&owner.session) != Some(access)
-            });
-        }),
+    let sessions: HashSet<Uuid> = asked.values().map(|owner| owner.session).collect();
+    match feed.db.access_of(&Vec::from_iter(sessions)).await {
+        Ok(now) => feed.hub.with(|hub| hub.close_outdated(&asked, &now)),
         // Connections that were good stay: cutting everybody off helps nobody.
         Err(error) => {
             tracing::debug!(%error, "sessions not checked; it is repeated");

@@ -153,6 +153,9 @@ async fn compare(feed: &Feed) -> Result<Vec<Behind>, DbError> {
         return Ok(Vec::new());
     }
     let answer = feed.db.compare(&positions).await?;
-    feed.hub.with(|hub| hub.observe(answer.db));
+    if let Err(stale) = feed.hub.with(|hub| hub.observe(answer.db)) {
+        feed.db.pool().renew();
+        return Err(stale.into());
+    }
     Ok(answer.behind)
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use knm_shared::access::Action;
-use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::ids::{TaskId, UserId};
 use knm_shared::notification::Notification;
 
 use super::frame::Frame;
-use super::{ConnId, Hub};
+use super::{ConnId, Hub, Stale};
+use crate::history::History;
 use crate::protocol::{Head, Progress};
 
 /// How much a list may outgrow what was read before it is read whole again.
@@ -265,15 +265,17 @@ impl Hub {
     }
 
     /// Takes in what a read of a list saw.
-    pub fn list_done(&mut self, job: &ListJob, db: DatabaseEpoch, heads: Vec<Head>) {
-        if self.list_in_flight(job).is_none() {
-            return;
+    ///
+    /// # Errors
+    /// When it counts for nothing: the read has failed then.
+    pub fn list_done(&mut self, job: &ListJob, db: History, heads: Vec<Head>) -> Result<(), Stale> {
+        if self.list_in_flight(job).is_some() {
+            self.observe(db)?;
         }
-        if self.epoch.as_ref().is_some_and(|k| k.db != db) {
-            return self.observe(db);
-        }
-        let Some(list) = self.lists.get_mut(&job.user) else {
-            return;
+        // In another history, all reads begin anew.
+        let Some(list) = self.lists.get_mut(&job.user).filter(|l| l.in_flight == Some(job.began))
+        else {
+            return Ok(());
         };
         list.in_flight = None;
         match job.query {
@@ -286,6 +288,7 @@ impl Hub {
                 session.wake(*id, &mut self.wakes);
             }
         }
+        Ok(())
     }
 
     /// Takes note that a read of a list failed: the next beat asks for the whole.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::ids::{Seq, TaskId};
 
 use super::answer::{Answer, Found};
 use super::session::Position;
 use super::step::{Changes, Step};
-use super::{ConnId, Hub};
+use super::{ConnId, Hub, Stale};
+use crate::history::History;
 use crate::protocol::ErrorCode;
 
 /// Whether a task is being read. Each state lasts until the feed reports.
@@ -89,19 +89,33 @@ impl Hub {
     }
 
     /// Takes in what a read saw; `None`: there is no such task.
-    pub fn read_done(&mut self, job: Job, db: DatabaseEpoch, found: Option<Found>) {
-        let Some((floor, again)) = self.in_flight(job) else {
-            return;
-        };
-        if self.epoch.as_ref().is_some_and(|k| k.db != db) {
-            return self.observe(db);
+    ///
+    /// # Errors
+    /// When it counts for nothing: the read has failed then.
+    pub fn read_done(&mut self, job: Job, db: History, found: Option<Found>) -> Result<(), Stale> {
+        if self.in_flight(job).is_some() {
+            self.observe(db)?;
+            // In another history, all reads begin anew.
+            if let Some((floor, again)) = self.in_flight(job) {
+                self.take_in(job, db, found, floor, again);
+            }
         }
-        self.observe(db);
+        Ok(())
+    }
+
+    fn take_in(
+        &mut self,
+        job: Job,
+        db: History,
+        found: Option<Found>,
+        floor: Option<Seq>,
+        again: bool,
+    ) {
         let Some(epoch) = self.epoch().cloned() else {
             return;
         };
         let Some(found) = found else {
-            return self.gone(job.task);
+            return self.end(job.task, ErrorCode::UnknownTask);
         };
         self.turn_away(job.task, &found.head.cluster);
         let answer = Answer::new(epoch, job.from, found);
@@ -156,13 +170,20 @@ impl Hub {
         }
     }
 
-    fn gone(&mut self, task_id: TaskId) {
-        // Its read has just come, so none is wanted.
+    /// Takes note that a read saw what this release does not understand. The next would see the same.
+    pub fn read_unusable(&mut self, job: Job) {
+        if self.in_flight(job).is_some() {
+            self.end(job.task, ErrorCode::Internal);
+        }
+    }
+
+    /// Ends every subscription to a task whose read has just come, so that none is wanted.
+    fn end(&mut self, task_id: TaskId, code: ErrorCode) {
         let Some(task) = self.tasks.remove(&task_id) else {
             return;
         };
         for id in task.subscribers {
-            self.fail_subscription(id, task_id, ErrorCode::UnknownTask);
+            self.fail_subscription(id, task_id, code);
         }
     }
 

@@ -4,11 +4,14 @@
 //! change the rows as well; what any other says leads to a read of the rows. Which sessions are ours is
 //! asked with each heartbeat, and early when a new one speaks up: an api's first words over a new
 //! connection go by way of the rows, too.
+//!
+//! Nor is anything believed that comes from another history than the hub is in: the reads may have found
+//! the new server before the connection to the old one was known to be lost, and the old one's numbers
+//! mean nothing in the new one's rows.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::ids::UserId;
 use knm_shared::notification::{DecodeError, Notification, Revocation};
 use knm_shared::phrases::FORWARDED;
@@ -18,6 +21,7 @@ use tokio::sync::Notify;
 use super::heart::SenderId;
 use super::metrics::ListenerMetrics;
 use crate::clock::DatabaseClock;
+use crate::history::History;
 use crate::hub::HubHandle;
 
 /// What other versions most likely say as well.
@@ -34,17 +38,32 @@ pub(super) struct Forward {
     clock: DatabaseClock,
     /// The sessions of our own role, as of the last heartbeat.
     ours: HashSet<SenderId>,
+    /// The history of the server that is listened to, once it has told.
+    history: Option<History>,
     stranger: Arc<Notify>,
 }
 
 impl Forward {
     pub(super) fn new(hub: HubHandle, metrics: ListenerMetrics, clock: DatabaseClock) -> Self {
-        Self { hub, metrics, clock, ours: HashSet::new(), stranger: Arc::default() }
+        let (ours, history) = (HashSet::new(), None);
+        Self { hub, metrics, clock, ours, history, stranger: Arc::default() }
+    }
+
+    /// What comes next is of a new connection, maybe to another server, whose history is another and
+    /// whose sessions have numbers of their own.
+    pub(super) fn start_over(&mut self) {
+        self.ours.clear();
+        self.history = None;
     }
 
     /// These sessions are of our own role, and no others.
     pub(super) fn believe(&mut self, ours: Vec<SenderId>) {
         self.ours = ours.into_iter().collect();
+    }
+
+    /// Whether the server that is listened to is in this history, and the hub as well.
+    pub(super) fn is_in(&self, db: History) -> bool {
+        self.history == Some(db) && self.hub.with(|hub| hub.is_in(db))
     }
 
     /// Resolves when a session has spoken up that is not known to be ours.
@@ -53,21 +72,17 @@ impl Forward {
         async move { stranger.notified().await }
     }
 
-    pub(super) fn epoch(&self, db: DatabaseEpoch) {
-        self.hub.with(|hub| hub.observe(db));
+    /// The server is in this history.
+    pub(super) fn epoch(&mut self, db: History) {
+        self.history = Some(db);
+        self.hub.with(|hub| hub.enter(db));
     }
 
     /// A payload of the progress channel.
     pub(super) fn progress(&self, payload: &str, sender: SenderId) {
         match Notification::decode(payload) {
-            Ok(note) if self.ours.contains(&sender) => self.forward(&note),
-            Ok(note) => {
-                self.metrics.unconfirmed.inc();
-                self.stranger.notify_one();
-                let task = note.task;
-                let subscribers = self.hub.with(|hub| hub.hint(task, Some(note.user))).subscribers;
-                tracing::debug!(%task, sender, subscribers, "sender not known yet; reading rows");
-            }
+            Ok(note) if self.ours.contains(&sender) => self.forward(&note, sender),
+            Ok(note) => self.doubt(&note, sender),
             Err(DecodeError::UnknownVersion { version, task }) => {
                 self.metrics.unknown_version.inc();
                 tracing::debug!(version, %task, "notification of another version; reading rows");
@@ -83,8 +98,23 @@ impl Forward {
         }
     }
 
-    fn forward(&self, note: &Notification) {
-        let forwarded = self.hub.with(|hub| hub.notify(note));
+    /// What this says is not taken at its word.
+    fn doubt(&self, note: &Notification, sender: SenderId) {
+        self.metrics.unconfirmed.inc();
+        self.stranger.notify_one();
+        let task = note.task;
+        let subscribers = self.hub.with(|hub| hub.hint(task, Some(note.user))).subscribers;
+        tracing::debug!(%task, sender, subscribers, "not known to be ours; reading rows");
+    }
+
+    fn forward(&self, note: &Notification, sender: SenderId) {
+        let forwarded = self.hub.with(|hub| {
+            let same = self.history.is_some_and(|history| hub.is_in(history));
+            same.then(|| hub.notify(note))
+        });
+        let Some(forwarded) = forwarded else {
+            return self.doubt(note, sender);
+        };
         let delay = self.clock.since(note.published_us);
         self.metrics.received.inc();
         self.metrics.latency.observe(delay.as_secs_f64());
@@ -115,5 +145,75 @@ impl Forward {
                 tracing::debug!(%error, "unparseable revocation");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use knm_shared::access::Access;
+    use knm_shared::ids::{Seq, TaskId};
+    use knm_shared::session::Role;
+    use knm_shared::status::{Counts, TaskStatus};
+    use prometheus::Registry;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::hub::{Hub, HubMetrics, Owner};
+    use crate::protocol::{Mode, ModeKind};
+
+    const SENDER: SenderId = 7;
+
+    fn database(timeline: i32) -> History {
+        History::new(1, timeline, 2, 3)
+    }
+
+    #[test]
+    fn what_the_old_server_says_is_not_believed_in_the_new_ones_history() {
+        let registry = Registry::new();
+        let hub_metrics = HubMetrics::register(&registry).expect("a registry of one's own");
+        let metrics = ListenerMetrics::register(&registry).expect("a registry of one's own");
+        let mode = Mode {
+            kind: ModeKind::Live,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            reason: None,
+            poll_interval_ms: None,
+        };
+        let hub = HubHandle::new(Hub::new(mode, 1, hub_metrics));
+        let mut forward = Forward::new(hub.clone(), metrics.clone(), DatabaseClock::default());
+        forward.epoch(database(1));
+        forward.believe(vec![SENDER]);
+        let (user, task) = (UserId(Uuid::from_u128(1)), TaskId(Uuid::from_u128(2)));
+        let owner = Owner { session: Uuid::nil(), user };
+        let access = Access::everywhere(Role::Viewer);
+        let welcome = hub.with(|hub| hub.connect(owner, access, Arc::default()));
+        let id = welcome.expect("an epoch is known").id;
+        hub.with(|hub| hub.subscribe(id, task, None)).expect("the first");
+
+        // The feed has read from the promoted standby; this connection still leads to the old server.
+        hub.with(|hub| hub.observe(database(2))).expect("it leads on");
+        let note = Notification {
+            task,
+            user,
+            prev: Seq(1),
+            seq: Seq(2),
+            published_us: 0,
+            status: TaskStatus::Running,
+            counts: Counts::default(),
+            error: None,
+            items: Some(Vec::new()),
+        };
+        forward.progress(&note.encode(), SENDER);
+        assert_eq!(hub.with(|hub| hub.backlog()), 0, "nothing is held to be applied");
+        assert_eq!((metrics.received.get(), metrics.unconfirmed.get()), (0, 1));
+        assert!(hub.with(Hub::take_read).is_some(), "the rows are read instead");
+
+        forward.start_over();
+        forward.believe(vec![SENDER]);
+        forward.progress(&note.encode(), SENDER);
+        assert_eq!(hub.with(|hub| hub.backlog()), 0, "the new server has not named its history");
+        forward.epoch(database(2));
+        forward.progress(&note.encode(), SENDER);
+        assert_eq!(hub.with(|hub| hub.backlog()), 1, "this one waits for the read");
+        assert_eq!((metrics.received.get(), metrics.unconfirmed.get()), (1, 2));
     }
 }

@@ -5,15 +5,15 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::notification::{CHANNEL, REVOKED_CHANNEL};
-use knm_shared::pg::{Connection, describe};
+use knm_shared::pg::{ConnectErrorKind, Connection, describe};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::{AsyncMessage, Client, Notification};
 
 use super::forward::Forward;
 use super::heart::BeatId;
 use crate::db::{EPOCH_SQL, epoch_of};
+use crate::history::History;
 
 /// LISTEN and the first questions take a healthy server no longer.
 const SETUP: Duration = Duration::from_secs(10);
@@ -41,10 +41,17 @@ pub(super) enum Lost {
     /// A heartbeat that was committed did not arrive.
     #[error("a committed heartbeat did not arrive within {} s", super::BEAT_ANSWER.as_secs())]
     Deaf,
+    /// Heartbeats are committed in another history than this connection's: one of the two servers has
+    /// been succeeded and lives on.
+    #[error("heartbeats are committed in another history than the one that is listened to")]
+    Divided,
+    /// The server has been made read-only, as is done to one that is to be succeeded.
+    #[error("the server takes no writes any more")]
+    ReadOnly,
 }
 
 impl Lost {
-    /// Every value of the metric label `reason`.
+    /// Every value of the metric label `reason` that failures to connect do not have.
     pub(super) const REASONS: [&'static str; 4] = ["lost", "refused_listen", "silent", "heartbeat"];
 
     /// The value of the metric label `reason`.
@@ -53,7 +60,8 @@ impl Lost {
             Self::Connection(_) | Self::Closed => "lost",
             Self::Refused(_) => "refused_listen",
             Self::Silent => "silent",
-            Self::Deaf => "heartbeat",
+            Self::Deaf | Self::Divided => "heartbeat",
+            Self::ReadOnly => ConnectErrorKind::ReadOnly.as_str(),
         }
     }
 }
@@ -75,7 +83,7 @@ impl Wire {
     /// Asks which history this is, then subscribes to the channels. The history cannot change while
     /// the connection lives, and in this order `pg_stat_activity` shows who listens: LISTEN stays the
     /// session's last statement.
-    pub(super) async fn listen(&mut self, forward: &mut Forward) -> Result<DatabaseEpoch, Lost> {
+    pub(super) async fn listen(&mut self, forward: &mut Forward) -> Result<History, Lost> {
         let Self { client, connection, channel, heard } = self;
         let setup = async {
             // Unix sockets and some poolers do not know these; the listener works without them.

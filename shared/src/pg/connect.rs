@@ -8,6 +8,7 @@ use tokio_postgres::config::{SslMode as WireSslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config};
 
 use super::error::{ConnectError, ConnectErrorKind, Endpoint};
+use super::session::Single;
 use super::tls::{self, Tls};
 use super::{CONNECT_TIMEOUT, metrics};
 use crate::config::{Database, env};
@@ -201,6 +202,19 @@ impl Connector {
         let error = worst.expect("a list that was split has at least one entry");
         metrics::connect_failed(self.app, error.kind);
         Err(error)
+    }
+
+    /// The same with a task that drives the connection.
+    ///
+    /// # Errors
+    /// See [`Connector::connect`].
+    pub async fn open(&self) -> Result<Single, ConnectError> {
+        Ok(Single::start(self.connect().await?, self.tls()))
+    }
+
+    /// What encrypts its connections, and the requests to cancel what they do.
+    pub(super) fn tls(&self) -> Tls {
+        self.tls.clone()
     }
 
     async fn connect_host(

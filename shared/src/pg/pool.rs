@@ -1,7 +1,6 @@
 //! The pooled connections: a deadpool over [`Connector`], so that they are classified, encrypted and
 //! named like all others. They keep no session state and nothing is reset between users.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,11 @@ use deadpool::managed::{
     Manager as Managed, Metrics, Object, Pool as Deadpool, PoolError as DeadpoolError,
     RecycleError, RecycleResult, TimeoutType,
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{App, ConnectError, Connector, Reporter, Target};
+use super::{App, ConnectError, Connector, Reporter, Session, Target};
 use crate::config::Database;
 
 /// How long a caller waits for a connection that others use.
@@ -93,6 +92,7 @@ impl Pool {
             connector: Connector::new(db, app, Target::Pooled)?,
             reporter: Arc::new(Reporter::new(app)),
             tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
             max_lifetime,
         };
         let inner = Deadpool::builder(manager)
@@ -141,6 +141,11 @@ impl Pool {
         self.inner.manager().reporter.failure()
     }
 
+    /// Closes the idle connections: they lead to a server that is not to be asked any more.
+    pub fn renew(&self) {
+        self.inner.retain(|_, _| false);
+    }
+
     /// Closes connections that are too old, or idle and more than `max_idle_conns`, until `shutdown`.
     pub async fn maintain(&self, shutdown: CancellationToken) {
         let mut ticks = interval(MAINTENANCE);
@@ -156,11 +161,23 @@ impl Pool {
     fn trim(&self) {
         let mut kept = 0;
         self.inner.retain(|session, metrics| {
-            let keep = !session.client.is_closed()
-                && metrics.age() < self.max_lifetime
-                && kept < self.max_idle;
+            let keep =
+                !session.is_closed() && metrics.age() < self.max_lifetime && kept < self.max_idle;
             kept += usize::from(keep);
             keep
+        });
+    }
+
+    /// Gives up a connection whose answer is not waited for any longer: the server is asked to cancel what
+    /// it is doing. Until it has, or its socket is closed, the connection counts as lent, so that the server
+    /// never has more of them than the pool may have.
+    pub fn abandon(client: Client) {
+        let Some(pool) = Client::pool(&client) else {
+            return;
+        };
+        pool.manager().tasks.spawn(async move {
+            client.cancel().await;
+            drop(Client::take(client));
         });
     }
 
@@ -172,6 +189,16 @@ impl Pool {
         tasks.close();
         tasks.wait().await;
     }
+
+    /// The same for so long. Then the server is asked to cancel what it still does, and a second later
+    /// its sockets are closed.
+    pub async fn close_within(&self, limit: Duration) {
+        if timeout(limit, self.close()).await.is_err() {
+            let Manager { stop, tasks, .. } = self.inner.manager();
+            stop.cancel();
+            tasks.wait().await;
+        }
+    }
 }
 
 /// Opens and checks the pool's connections.
@@ -181,27 +208,9 @@ pub struct Manager {
     reporter: Arc<Reporter>,
     /// One task a connection, which ends with it.
     tasks: TaskTracker,
+    /// Cancelled when no connection's answers are waited for any more.
+    stop: CancellationToken,
     max_lifetime: Duration,
-}
-
-/// One connection of the pool.
-#[derive(Debug)]
-pub struct Session {
-    client: tokio_postgres::Client,
-}
-
-impl Deref for Session {
-    type Target = tokio_postgres::Client;
-
-    fn deref(&self) -> &Self::Target {
-        &self.client
-    }
-}
-
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.client
-    }
 }
 
 impl Managed for Manager {
@@ -210,17 +219,14 @@ impl Managed for Manager {
 
     async fn create(&self) -> Result<Session, ConnectError> {
         let connected = self.connector.connect().await;
-        let (client, connection) = connected.inspect_err(|error| {
+        let connected = connected.inspect_err(|error| {
             self.reporter.failed(error);
         })?;
         self.reporter.connected();
-        self.tasks.spawn(async move {
-            // Whoever uses the connection gets the error too.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "pooled connection ended");
-            }
-        });
-        Ok(Session { client })
+        let (session, driver) =
+            Session::new(connected, self.connector.tls(), self.stop.child_token());
+        self.tasks.spawn(driver);
+        Ok(session)
     }
 
     async fn recycle(
@@ -228,7 +234,7 @@ impl Managed for Manager {
         session: &mut Session,
         metrics: &Metrics,
     ) -> RecycleResult<ConnectError> {
-        if session.client.is_closed() {
+        if session.is_closed() {
             Err(RecycleError::message("closed"))
         } else if metrics.age() >= self.max_lifetime {
             Err(RecycleError::message("older than max_lifetime"))

@@ -2,7 +2,7 @@
 
 use knm_shared::ids::TaskId;
 use knm_tests::api::Api;
-use knm_tests::kube_sim::{Allow, Fault, FaultAction, SimPod};
+use knm_tests::kube_sim::{Allow, Fault, FaultAction, SimPod, When};
 use knm_tests::scenario::World;
 use serde_json::{Value, json};
 
@@ -246,5 +246,21 @@ async fn a_cancelled_drain_can_be_reverted() -> anyhow::Result<()> {
     assert_eq!(back.outcome(), "completed", "{:?}", back.items);
     let node = world.sim.node(NODE).expect("a node");
     assert!(!is_cordoned(&world, NODE) && !node.to_string().contains("cordoned-"), "{node}");
+    world.stop().await
+}
+
+/// The node is schedulable again and nobody has heard: that it was this task's own doing shows only in that
+/// nothing is left to undo.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_uncordon_whose_answer_is_lost_is_not_taken_for_somebody_elses() -> anyhow::Result<()> {
+    let world = stuck("ends_unheard").await?;
+    let api = world.sign_in(0).await?;
+    let options = json!({"uncordon_on_failure": true});
+    let id = waiting(&api, json!({}), options).await?;
+    world.sim.add_fault(Fault::patch(NODE, FaultAction::LoseAnswer).when(When::First(1)));
+    steer(&api, id, "cancel").await?;
+    let ended = finish(&world, &api, id).await?;
+    assert!(ended.message(NODE).ends_with("the node is schedulable again"), "{:?}", ended.items);
+    assert!(!is_cordoned(&world, NODE));
     world.stop().await
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use knm_tests::kube_sim::{Allow, SimPod, Verb};
+use jiff::Timestamp;
+use knm_tests::kube_sim::{Allow, Fault, FaultAction, SimPod, Verb};
 use knm_tests::pod::Pod;
+use knm_tests::proxy::{Direction, Fault as Cut, Rule, Select};
 use knm_tests::scenario::World;
 use serde_json::json;
 
@@ -216,5 +218,203 @@ async fn two_tasks_together_keep_to_the_number_of_unavailable_nodes() -> anyhow:
             }
         }
     }
+    world.stop().await
+}
+
+/// A node that waits for its turn has not been started: what forbids that ends the wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_waits_for_its_turn_is_not_drained_once_none_may_be_started()
+-> anyhow::Result<()> {
+    let world = World::new("turns_over").pods(2).nodes(2).start().await?;
+    pod(&world, "node-0001", "web-0")?;
+    world.sim.add_budget("shop", "web", &[("app", "web")], Allow::min_available(1))?;
+    let (one, two) = (world.sign_in(0).await?, world.sign_in(1).await?);
+    let first = one.submit(&task("drain", &["node-0001"], json!({}))).await?;
+    until(&one, first, "waits", |e| e.message("node-0001").contains("shop/web")).await?;
+    let said = format!("waiting: task {first} is draining this node");
+
+    // The window ends: both with room for another node, and without.
+    for concurrency in [1, 2] {
+        let at = Timestamp::now() + Duration::from_secs(4);
+        let options = json!({"not_after": at.to_string(), "concurrency": concurrency});
+        let late = with_options(task("drain", &["node-0001"], json!({})), options);
+        let late = two.submit(&late).await?;
+        until(&two, late, "waits for the first", |e| e.message("node-0001") == said).await?;
+        let ended = finish(&world, &two, late).await?;
+        assert_eq!((ended.outcome(), ended.status("node-0001")), ("failed", "cancelled"));
+        let why = ended.message("node-0001");
+        assert!(why.starts_with("not started: options.not_after has passed"), "{why}");
+        let error = ended.task["error"].as_str().unwrap_or_default();
+        assert!(error.starts_with("stopped: options.not_after has passed"), "{error}");
+    }
+
+    // As many others fail as may.
+    let refused = world.sim.add_fault(Fault::patch_status("node-0002", 403));
+    let options = json!({"max_failures": 0, "concurrency": 2});
+    let both = task("drain", &["node-0001", "node-0002"], json!({}));
+    let ended = run(&world, &with_options(both, options)).await?;
+    world.sim.remove_fault(refused);
+    assert_eq!(ended.outcome(), "failed");
+    assert_eq!((ended.status("node-0001"), ended.status("node-0002")), ("cancelled", "failed"));
+    let why = "not started: 1 nodes have failed, options.max_failures is 0";
+    assert_eq!(ended.message("node-0001"), why);
+
+    // What has been begun before is not said to be untouched.
+    let at = Timestamp::now() + Duration::from_secs(8);
+    steer(&one, first, "pause").await?;
+    until(&one, first, "is paused", |e| e.outcome() == "paused").await?;
+    let options = json!({"not_after": at.to_string()});
+    let begun = with_options(task("drain", &["node-0001"], json!({})), options);
+    let begun = two.submit(&begun).await?;
+    until(&two, begun, "waits", |e| e.message("node-0001").contains("shop/web")).await?;
+    steer(&two, begun, "pause").await?;
+    until(&two, begun, "is paused", |e| e.outcome() == "paused").await?;
+    steer(&one, first, "resume").await?;
+    until(&one, first, "its turn", |e| e.message("node-0001").contains("shop/web")).await?;
+    steer(&two, begun, "resume").await?;
+    let ended = finish(&world, &two, begun).await?;
+    assert_eq!((ended.outcome(), ended.status("node-0001")), ("failed", "failed"));
+    let why = ended.message("node-0001");
+    assert!(why.starts_with("options.not_after has passed"), "{why}");
+    assert!(
+        why.ends_with("its drain had begun: it may be cordoned, and pods may be gone"),
+        "{why}"
+    );
+
+    world.sim.remove_budget("shop", "web")?;
+    let ended = finish(&world, &one, first).await?;
+    assert_eq!(ended.outcome(), "completed", "{:?}", ended.items);
+    check_evictions(&world)?;
+    world.stop().await
+}
+
+/// The database does not answer whether it is the node's turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_waits_for_its_turn_obeys_while_the_database_does_not_answer()
+-> anyhow::Result<()> {
+    let world = World::new("turns_hang").pods(2).proxies().nodes(2).start().await?;
+    pod(&world, "node-0001", "web-0")?;
+    pod(&world, "node-0002", "web-1")?;
+    world.sim.add_budget("shop", "web", &[("app", "web")], Allow::min_available(2))?;
+    let (one, two) = (world.sign_in(0).await?, world.sign_in(1).await?);
+    let body = task("drain", &["node-0001"], json!({}));
+    let first = one.submit(&body).await?;
+    until(&one, first, "waits", |e| e.message("node-0001").contains("shop/web")).await?;
+    let other = two.submit(&task("drain", &["node-0002"], json!({}))).await?;
+    until(&one, other, "waits", |e| e.message("node-0002").contains("shop/web")).await?;
+    let second = two.submit(&body).await?;
+    let said = format!("waiting: task {first} is draining this node");
+    until(&two, second, "waits for the first", |e| e.message("node-0001") == said).await?;
+    // What renews leases and what stores progress have connections of their own.
+    let pooled = Select::application("knm-api");
+    let answers = Rule::new(pooled, Direction::ToClient, Cut::BlackHole);
+    world.api_proxies[1].set_rules([answers]);
+    // It has asked, and does not hear.
+    let asked = "SELECT count(*) FROM (
+        SELECT FROM pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'knm-api pod-b' AND state = 'idle in transaction'
+        AND state_change < clock_timestamp() - interval '1 second' LIMIT 1) hangs";
+    world.database.until(asked, &[], 1).await?;
+    steer(&one, second, "pause").await?;
+    let paused = until(&one, second, "is paused", |e| e.outcome() == "paused").await?;
+    assert_eq!(paused.status("node-0001"), "pending");
+    // Nor does a turn that cannot be given up keep a drain from its end.
+    world.sim.remove_budget("shop", "web")?;
+    assert_eq!(finish(&world, &one, other).await?.outcome(), "completed");
+    world.api_proxies[1].heal().await;
+    // Nobody waits for a turn that it may have got.
+    assert_eq!(finish(&world, &one, first).await?.outcome(), "completed");
+    assert_eq!(run(&world, &body).await?.outcome(), "completed");
+    steer(&one, second, "resume").await?;
+    assert_eq!(finish(&world, &one, second).await?.outcome(), "completed");
+    world.stop().await
+}
+
+/// Paused when nobody works on it: whoever takes it over leaves no node in its name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_that_is_paused_before_it_is_taken_over_keeps_no_turn() -> anyhow::Result<()> {
+    let mut world = World::new("turns_orphan").pods(2).nodes(2).start().await?;
+    pod(&world, "node-0001", "web-0")?;
+    world.sim.add_budget("shop", "web", &[("app", "web")], Allow::min_available(1))?;
+    let (one, two) = (world.sign_in(0).await?, world.sign_in(1).await?);
+    let body = task("drain", &["node-0001"], json!({}));
+    let first = two.submit(&body).await?;
+    until(&one, first, "waits", |e| e.message("node-0001").contains("shop/web")).await?;
+    world.pods[1].api.kill().await?;
+    steer(&one, first, "pause").await?;
+    let paused = until(&one, first, "is paused", |e| e.outcome() == "paused").await?;
+    assert_eq!((paused.status("node-0001"), paused.message("node-0001")), ("pending", ""));
+    let second = one.submit(&body).await?;
+    until(&one, second, "its turn", |e| e.message("node-0001").contains("shop/web")).await?;
+    world.sim.remove_budget("shop", "web")?;
+    assert_eq!(finish(&world, &one, second).await?.outcome(), "completed");
+    steer(&one, first, "resume").await?;
+    let ended = finish(&world, &one, first).await?;
+    assert_eq!(ended.outcome(), "completed", "{:?}", ended.items);
+    assert_eq!(ended.item("node-0001")["before"]["unschedulable"], false, "the past outlives it");
+    world.pods[1].api.start()?;
+    world.stop().await
+}
+
+/// A turn that a former holder had counts only once somebody makes use of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_died_with_its_holder_is_not_counted() -> anyhow::Result<()> {
+    let mut world = World::new("turns_inherited").pods(0).nodes(2).start().await?;
+    let mut options = world.pod_options().await?;
+    options.node = Some("node-0001".into());
+    let started = Pod::run(&world.database, &options).await?;
+    world.pods.push(started);
+    world.add_pod().await?;
+    let (one, two) = (world.sign_in(0).await?, world.sign_in(1).await?);
+    // It has its turn and is not cordoned.
+    let hangs = world.sim.add_fault(Fault::patch("node-0001", FaultAction::Hang));
+    let body = json!({"action": "drain", "nodes": {"all": true},
+        "options": {"max_unavailable": 1, "concurrency": 1}});
+    let id = two.submit(&body).await?;
+    let turn = "SELECT count(*) FROM node_drains d JOIN progress_items i USING (task_id, ordinal)
+        WHERE d.node = 'node-0001' AND i.status = 'running' AND i.before IS NOT NULL";
+    world.database.until(turn, &[], 1).await?;
+    world.pods[1].api.kill().await?;
+    world.sim.remove_fault(hangs);
+    // The successor's own node goes last.
+    let waits = |e: &Ended| {
+        e.status("node-0002") == "succeeded"
+            && e.message("node-0001").contains("options.max_unavailable allows 1")
+    };
+    until(&one, id, "the other node", waits).await?;
+    assert!(!is_cordoned(&world, "node-0001"));
+    let uncordon = task("uncordon", &["node-0002"], json!({}));
+    assert_eq!(run(&world, &uncordon).await?.outcome(), "completed");
+    let ended = finish(&world, &one, id).await?;
+    assert_eq!(ended.outcome(), "completed", "{:?}", ended.items);
+    world.pods[1].api.start()?;
+    world.stop().await
+}
+
+/// Nothing else could ever begin: it is not kept waiting for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn this_pods_own_node_is_not_waited_for_when_it_is_the_one_that_is_away() -> anyhow::Result<()>
+{
+    let mut world = World::new("own_away").pods(0).nodes(2).start().await?;
+    let mut options = world.pod_options().await?;
+    options.node = Some("node-0001".into());
+    let started = Pod::run(&world.database, &options).await?;
+    world.pods.push(started);
+    let api = world.sign_in(0).await?;
+    world.sim.change_node("node-0001", patch(json!({"spec": {"unschedulable": true}})))?;
+    until_seen(&api, "node-0001", |n| n["status"].to_string().contains("SchedulingDisabled"))
+        .await?;
+    let body =
+        json!({"action": "drain", "nodes": {"all": true}, "options": {"max_unavailable": 1}});
+    let id = api.submit(&body).await?;
+    let waits = |e: &Ended| {
+        e.status("node-0001") == "succeeded"
+            && e.message("node-0002").contains("(node-0001), options.max_unavailable allows 1")
+    };
+    until(&api, id, "its own node", waits).await?;
+    let uncordon = task("uncordon", &["node-0001"], json!({}));
+    assert_eq!(run(&world, &uncordon).await?.outcome(), "completed");
+    let ended = finish(&world, &api, id).await?;
+    assert_eq!(ended.outcome(), "completed", "{:?}", ended.items);
     world.stop().await
 }

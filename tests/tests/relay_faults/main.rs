@@ -2,6 +2,7 @@
 //! its clients, each client ends with the rows, each step once and in order, the end exactly once.
 
 mod clients;
+mod hung;
 mod listener;
 mod pooler;
 mod support;

@@ -92,7 +92,7 @@ impl Work<'_> {
             let verdict = match self.read_node(&mut tries).await? {
                 Ok(node) => {
                     let is_the_node = node.metadata.uid.as_deref() == Some(&self.item.uid);
-                    if is_the_node && matches!(cordon::uncordon(&node), Plan::Unchanged { .. }) {
+                    if is_the_node && matches!(cordon::uncordon(&node), Plan::Unchanged) {
                         // Done before, by a call whose answer was lost, or by somebody else.
                         self.after = None;
                         return Ok(None);

@@ -1,6 +1,6 @@
 //! Single rules of the hub, each where it can be read.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use knm_shared::access::{Access, Reach};
@@ -17,7 +17,9 @@ use super::world::{MAX_OF_USER, connect, hub};
 use crate::hub::ring::{MAX_MERGED, MAX_STEPS};
 use crate::hub::session::{Position, Subscription};
 use crate::hub::step::{Changes, MAX_STEP_ITEMS};
-use crate::hub::{Behind, ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Owner, Refused};
+use crate::hub::{
+    Behind, ConnId, Frame, Hub, ListQuery, MAX_SUBSCRIPTIONS, Next, Owner, Refused, Stale,
+};
 use crate::protocol::{CloseReason, ErrorCode, PAGE_ITEMS};
 
 /// A client that may read these clusters and no others.
@@ -67,10 +69,26 @@ fn a_task_on_a_cluster_that_one_may_not_read_is_not_told() {
 fn a_client_whose_rights_have_changed_is_closed() {
     let mut hub = hub();
     let (bound, free) = (connect_bound(&mut hub, &["a"]), connect(&mut hub));
-    let now = Access::everywhere(Role::Viewer);
-    hub.close_where(CloseReason::Revoked, |_, access| *access != now);
+    let asked = hub.owners();
+    let now = HashMap::from([(Uuid::nil(), Access::everywhere(Role::Viewer))]);
+    hub.close_outdated(&asked, &now);
     assert!(matches!(hub.next(bound), Next::Close(CloseReason::Revoked)));
     assert!(!matches!(hub.next(free), Next::Close(_)));
+}
+
+/// Its session was looked up after the question was put, so the answer may be older than what it brought.
+#[test]
+fn a_client_that_came_after_the_question_is_not_closed_by_the_answer() {
+    let mut hub = hub();
+    let before = connect_bound(&mut hub, &["a"]);
+    let asked = hub.owners();
+    let since = connect_bound(&mut hub, &["a"]);
+    hub.close_outdated(&asked, &HashMap::new());
+    assert!(matches!(hub.next(before), Next::Close(CloseReason::Revoked)));
+    assert!(!matches!(hub.next(since), Next::Close(_)));
+    let asked = hub.owners();
+    hub.close_outdated(&asked, &HashMap::new());
+    assert!(matches!(hub.next(since), Next::Close(CloseReason::Revoked)));
 }
 
 /// Whether these are the pages of one snapshot and nothing else.
@@ -84,7 +102,7 @@ fn is_snapshot(frames: &[Frame]) -> bool {
 fn read_all(hub: &mut Hub, row: &Row) -> usize {
     let mut reads = 0;
     while let Some(job) = hub.take_read() {
-        hub.read_done(job, database(1), Some(row.found(job.from)));
+        hub.read_done(job, database(1), Some(row.found(job.from))).expect("the present history");
         reads += 1;
     }
     reads
@@ -182,7 +200,7 @@ fn what_the_ring_has_lost_is_read_from_where_the_client_is() {
     assert!(frames(&mut hub, id).is_empty());
     let job = hub.take_read().expect("a read");
     assert_eq!(job.from, Seq(1));
-    hub.read_done(job, database(1), Some(row.found(job.from)));
+    hub.read_done(job, database(1), Some(row.found(job.from))).expect("the present history");
     let steps = frames(&mut hub, id);
     assert_eq!(steps.len(), 1);
     view.apply(&steps[0]);
@@ -201,7 +219,7 @@ fn what_arrives_during_a_read_that_did_not_see_it_is_replayed_or_read() {
     hub.notify(&row.step(&[(2, ItemStatus::Running)], false));
     let head = Notification { items: None, ..row.step(&[(3, ItemStatus::Running)], false) };
     hub.notify(&head);
-    hub.read_done(job, database(1), Some(seen));
+    hub.read_done(job, database(1), Some(seen)).expect("the present history");
     assert_eq!(read_all(&mut hub, &row), 1);
     frames(&mut hub, id).iter().for_each(|f| view.apply(f));
     view.assert_is(&row);
@@ -253,8 +271,62 @@ fn a_row_gone_backwards_is_another_history() {
     view.assert_is(&old);
     // The marks are what they were: no second epoch follows.
     let after = hub.epoch().cloned();
-    hub.observe(database(1));
+    hub.observe(database(1)).expect("the present history");
     assert_eq!(hub.epoch().cloned(), after);
+}
+
+/// The standby has been promoted, the old server lives on, and a connection still leads there.
+#[test]
+fn what_a_succeeded_server_answers_counts_for_nothing() {
+    let (mut hub, mut row, mut view) = (hub(), Row::new(0), View::default());
+    let old = row.clone();
+    hub.observe(database(2)).expect("it leads on");
+    let epoch = hub.epoch().cloned();
+    row.step(&[(0, ItemStatus::Running)], false);
+    let id = connect(&mut hub);
+    hub.subscribe(id, row.id, None).expect("few");
+    hub.watch_tasks(id);
+    let job = hub.take_read().expect("a read");
+    assert_eq!(hub.read_done(job, database(1), Some(old.found(job.from))), Err(Stale));
+    let jobs = hub.take_lists();
+    assert_eq!(hub.list_done(&jobs[0], database(1), vec![old.found(Seq(0)).head]), Err(Stale));
+    assert_eq!(hub.epoch().cloned(), epoch);
+    assert!(frames(&mut hub, id).is_empty(), "nobody is told");
+    // The feed takes both as failed, and reads again elsewhere.
+    assert!(hub.read_failed(job).is_some());
+    hub.list_failed(&jobs[0]);
+    assert_eq!(hub.take_lists().len(), 1);
+    hub.retry(row.id);
+    let job = hub.take_read().expect("another");
+    hub.read_done(job, database(2), Some(row.found(job.from))).expect("the present history");
+    frames(&mut hub, id).iter().for_each(|f| view.apply(f));
+    view.assert_is(&row);
+}
+
+/// A server can be reset to what it was before its promotion.
+#[test]
+fn an_earlier_history_comes_back_with_a_new_connection_or_if_there_is_no_other() {
+    let mut hub = hub();
+    let (first, second) = (hub.epoch().cloned(), database(2).epoch());
+    for _ in 0..3 {
+        hub.observe(database(2)).expect("it leads on");
+        assert_eq!(hub.epoch(), Some(&second));
+        hub.enter(database(1));
+        assert_eq!(hub.epoch().cloned(), first, "the listener has connected anew");
+    }
+    hub.observe(database(2)).expect("it leads on");
+    // As long as anybody still answers from the present one, it is that.
+    for _ in 0..5 {
+        for _ in 0..9 {
+            assert_eq!(hub.observe(database(1)), Err(Stale));
+        }
+        hub.observe(database(2)).expect("the present history");
+    }
+    for _ in 0..9 {
+        assert_eq!(hub.observe(database(1)), Err(Stale));
+    }
+    hub.observe(database(1)).expect("nothing else is answered");
+    assert_eq!(hub.epoch().cloned(), first);
 }
 
 #[test]
@@ -284,10 +356,27 @@ fn a_task_that_is_not_there_ends_its_subscriptions() {
     let id = connect(&mut hub);
     hub.subscribe(id, row.id, None).expect("few");
     let job = hub.take_read().expect("a read");
-    hub.read_done(job, database(1), None);
+    hub.read_done(job, database(1), None).expect("the present history");
     let told = frames(&mut hub, id);
     assert!(matches!(told[..], [Frame::Refused { code: ErrorCode::UnknownTask, .. }]));
     assert!(hub.tasks.is_empty());
+}
+
+/// A status of a newer release's, say: no later read does better, so nobody is left waiting.
+#[test]
+fn a_task_whose_row_cannot_be_understood_ends_its_subscriptions() {
+    let (mut hub, row) = (hub(), Row::new(0));
+    let (id, other) = (connect(&mut hub), Row::new(1));
+    hub.subscribe(id, row.id, None).expect("few");
+    let job = hub.take_read().expect("a read");
+    hub.subscribe(id, other.id, None).expect("few");
+    hub.read_unusable(job);
+    let told = frames(&mut hub, id);
+    assert!(matches!(told[..], [Frame::Refused { code: ErrorCode::Internal, .. }]), "{told:?}");
+    assert_eq!(hub.read_failed(job), None, "it is not repeated");
+    assert_eq!(hub.tasks.keys().collect::<Vec<_>>(), [&other.id]);
+    hub.subscribe(id, row.id, None).expect("it may be understood again");
+    assert!(hub.take_read().is_some());
 }
 
 #[test]
@@ -339,7 +428,7 @@ fn held_notifications_are_bounded_and_nothing_is_lost_by_it() {
         hub.notify(&row.step(&[(n, ItemStatus::Succeeded)], false));
         assert!(hub.backlog() <= 1_024);
     }
-    hub.read_done(job, database(1), Some(seen));
+    hub.read_done(job, database(1), Some(seen)).expect("the present history");
     read_all(&mut hub, &row);
     for _ in 0..3 {
         frames(&mut hub, id).iter().for_each(|f| view.apply(f));
@@ -355,7 +444,8 @@ fn a_list_is_told_whole_once_and_then_by_its_changes() {
     hub.watch_tasks(id);
     let jobs = hub.take_lists();
     assert_eq!(jobs[0].query, ListQuery::Whole);
-    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head])
+        .expect("the present history");
     let told = frames(&mut hub, id);
     assert!(matches!(&told[..], [Frame::List { full: true, heads }] if heads.len() == 1));
 
@@ -364,7 +454,8 @@ fn a_list_is_told_whole_once_and_then_by_its_changes() {
     hub.notify(&note);
     let jobs = hub.take_lists();
     assert_eq!(jobs[0].query, ListQuery::Some(vec![row.id]));
-    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head])
+        .expect("the present history");
     let told = frames(&mut hub, id);
     assert!(matches!(&told[..], [Frame::List { full: false, heads }] if heads[0].seq == Seq(2)));
 
@@ -378,7 +469,8 @@ fn a_list_is_told_whole_once_and_then_by_its_changes() {
     // Read again and found the same: nothing to tell.
     hub.reload_lists();
     let jobs = hub.take_lists();
-    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head])
+        .expect("the present history");
     let told = frames(&mut hub, id);
     assert!(told.len() <= 1, "at most the row's own time: {told:?}");
 }
@@ -390,7 +482,8 @@ fn a_list_follows_the_row_where_a_notification_does_not_follow_on_what_is_known(
     hub.watch_tasks(id);
     let jobs = hub.take_lists();
     hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
-    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head])
+        .expect("the present history");
     frames(&mut hub, id);
     let real = row.step(&[(0, ItemStatus::Succeeded)], false);
     let forged = Notification { prev: Seq(1_000), seq: Seq(1_001), ..real.clone() };
@@ -398,7 +491,8 @@ fn a_list_follows_the_row_where_a_notification_does_not_follow_on_what_is_known(
     let jobs = hub.take_lists();
     assert!(frames(&mut hub, id).is_empty(), "made up, and told");
     assert_eq!(jobs[0].query, ListQuery::Some(vec![row.id]));
-    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head])
+        .expect("the present history");
     let told = frames(&mut hub, id);
     assert!(matches!(&told[..], [Frame::List { full: false, heads }] if heads[0].seq == real.seq));
 }
@@ -413,11 +507,13 @@ fn whoever_comes_later_gets_the_list_whole() {
         &jobs[0],
         database(1),
         vec![row.found(Seq(0)).head, Row::new(1).found(Seq(0)).head],
-    );
+    )
+    .expect("the present history");
     assert_eq!(frames(&mut hub, first).len(), 1);
     hub.notify(&row.step(&[(0, ItemStatus::Running)], false));
     let jobs = hub.take_lists();
-    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head])
+        .expect("the present history");
     let told = frames(&mut hub, first);
     assert!(matches!(&told[..], [Frame::List { full: false, heads }] if heads.len() == 1));
 
@@ -435,7 +531,7 @@ fn a_step_waits_for_the_last_page_of_a_snapshot() {
     let id = connect(&mut hub);
     hub.subscribe(id, row.id, None).expect("few");
     let job = hub.take_read().expect("a read");
-    hub.read_done(job, database(1), Some(row.found(Seq(0))));
+    hub.read_done(job, database(1), Some(row.found(Seq(0)))).expect("the present history");
     for page in 0..3 {
         hub.notify(&row.step(&[(page, ItemStatus::Running)], false));
         let Next::Frame(Frame::Page { answer, page: told }) = hub.next(id) else {
@@ -504,7 +600,7 @@ fn catching_up_waits_for_what_was_missed_and_for_nothing_else() {
     assert!(!hub.has_come(read));
     let job = hub.take_read().expect("a read");
     assert!(!hub.has_come(read), "it has begun");
-    hub.read_done(job, database(1), Some(missed.found(job.from)));
+    hub.read_done(job, database(1), Some(missed.found(job.from))).expect("the present history");
     assert!(hub.has_come(read));
     assert!(hub.read_failed(failing).is_some() && !hub.is_settled());
     frames(&mut hub, id).iter().for_each(|f| view.apply(f));
@@ -527,7 +623,7 @@ fn what_is_read_for_the_first_time_while_listen_comes_back_is_read_again() {
     row.step(&[(0, ItemStatus::Running)], false);
     let awaited = hub.reread_unknown();
     assert!(hub.positions().is_empty(), "there is nothing to compare");
-    hub.read_done(job, database(1), Some(before));
+    hub.read_done(job, database(1), Some(before)).expect("the present history");
     assert!(awaited.iter().all(|read| !hub.has_come(*read)) && awaited.len() == 1);
     assert_eq!(read_all(&mut hub, &row), 1);
     assert!(hub.has_come(awaited[0]));
@@ -545,13 +641,15 @@ fn a_new_task_comes_into_the_list_however_it_is_told() {
     // Told of while the first read is on its way, which has looked before.
     let (mut early, late) = (Row::new(0), Row::new(1));
     hub.notify(&Notification { items: None, ..early.step(&[], false) });
-    hub.list_done(&jobs[0], database(1), Vec::new());
+    hub.list_done(&jobs[0], database(1), Vec::new()).expect("the present history");
     assert_eq!(hub.take_lists()[0].query, ListQuery::Some(vec![early.id]));
 
     let whole = |hub: &mut Hub| {
         hub.reload_lists();
         let jobs = hub.take_lists();
-        jobs.iter().for_each(|job| hub.list_done(job, database(1), Vec::new()));
+        for job in &jobs {
+            hub.list_done(job, database(1), Vec::new()).expect("the present history");
+        }
     };
     hub.unwatch_tasks(id);
     hub.watch_tasks(id);
@@ -560,7 +658,7 @@ fn a_new_task_comes_into_the_list_however_it_is_told() {
     hub.hint(late.id, Some(user()));
     let jobs = hub.take_lists();
     assert_eq!(jobs[0].query, ListQuery::Some(vec![late.id]));
-    hub.list_done(&jobs[0], database(1), Vec::new());
+    hub.list_done(&jobs[0], database(1), Vec::new()).expect("the present history");
     // Whoever makes tasks up has them read whole, once.
     whole(&mut hub);
     for n in 0..5_000 {
@@ -610,7 +708,8 @@ fn a_client_that_takes_nothing_has_one_large_answer_held_for_it() {
         let mut reads = 0;
         while let Some(job) = hub.take_read() {
             let row = rows.iter().find(|r| r.id == job.task).expect("one of ours");
-            hub.read_done(job, database(1), Some(row.found(job.from)));
+            hub.read_done(job, database(1), Some(row.found(job.from)))
+                .expect("the present history");
             reads += 1;
         }
         reads
@@ -673,7 +772,7 @@ fn who_lacks_most_of_a_task_gets_it_in_pages_and_by_one_more_read_at_most() {
     let job = hub.take_read().expect("a read");
     let mut found = row.found(job.from);
     found.head.progress.counts = counts;
-    hub.read_done(job, database(1), Some(found));
+    hub.read_done(job, database(1), Some(found)).expect("the present history");
     let told = frames(&mut hub, id);
     let [Frame::Step { step, .. }] = &told[..] else { panic!("one step: {told:?}") };
     assert!(matches!(step.changes, Changes::Rows(_)), "its items are there once");
@@ -695,7 +794,8 @@ fn a_list_does_not_wait_until_tasks_have_nothing_to_tell() {
     let id = follow(&mut hub, &row, &mut View::default());
     hub.watch_tasks(id);
     let jobs = hub.take_lists();
-    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head]);
+    hub.list_done(&jobs[0], database(1), vec![row.found(Seq(0)).head])
+        .expect("the present history");
     let mut told = Vec::new();
     // A client that is never done with its task.
     for _ in 0..4 {

@@ -30,7 +30,7 @@ pub(in crate::hub) fn hub() -> Hub {
     };
     let metrics = HubMetrics::register(&Registry::new()).expect("a registry of one's own");
     let mut hub = Hub::new(mode, MAX_OF_USER, metrics);
-    hub.observe(database(1));
+    hub.enter(database(1));
     hub
 }
 
@@ -40,6 +40,9 @@ pub(super) fn connect(hub: &mut Hub) -> ConnId {
         .expect("an epoch is known")
         .id
 }
+
+/// So many answers of an old server are not believed, even if there are no others.
+const MAX_STALE: usize = 9;
 
 /// One event. Numbers choose among what there is, modulo.
 #[derive(Debug, Clone)]
@@ -86,6 +89,7 @@ enum Event {
     SeeRows(usize),
     EndRead(usize),
     FailRead(usize),
+    EndReadOfOld(usize),
     Retry,
     Compare,
     /// Commits are lost; the database says so by a new timeline, or its rows alone do.
@@ -136,6 +140,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => n.clone().prop_map(Event::SeeRows),
         6 => n.clone().prop_map(Event::EndRead),
         1 => n.clone().prop_map(Event::FailRead),
+        1 => n.clone().prop_map(Event::EndReadOfOld),
         1 => Just(Event::Retry),
         1 => Just(Event::Compare),
         1 => (n, 1i64..4, any::<bool>())
@@ -166,6 +171,10 @@ struct World {
     clients: Vec<Client>,
     reading: Vec<Reading>,
     resting: Vec<usize>,
+    /// The rows and the timeline of the server before the last failover.
+    old: Option<(Vec<Row>, i32)>,
+    /// Its answers since the hub last heard of the present server.
+    stale: usize,
     /// A forged step may lead the hub astray until the rows are compared; views may then be wrong
     /// for a while, but the promises about order hold all the same.
     resumable: HashMap<usize, View>,
@@ -184,6 +193,8 @@ impl World {
             clients: Vec::new(),
             reading: Vec::new(),
             resting: Vec::new(),
+            old: None,
+            stale: 0,
             resumable: HashMap::new(),
         }
     }
@@ -289,10 +300,10 @@ impl World {
             Event::EndRead(n) if !self.reading.is_empty() => self.end_read(n),
             Event::FailRead(n) if !self.reading.is_empty() => {
                 let reading = self.reading.remove(n % self.reading.len());
-                if self.hub.read_failed(reading.job).is_some() {
-                    let task = self.rows.iter().position(|r| r.id == reading.job.task);
-                    self.resting.extend(task);
-                }
+                self.fail(reading.job);
+            }
+            Event::EndReadOfOld(n) if !self.reading.is_empty() && self.stale < MAX_STALE => {
+                self.end_read_of_old(n);
             }
             Event::Retry => self.retry(),
             Event::Compare => self.compare(),
@@ -357,7 +368,31 @@ impl World {
         let reading = self.reading.remove(n % self.reading.len());
         let (row, timeline) = reading.seen.expect("just seen");
         let found = row.found(reading.job.from);
-        self.hub.read_done(reading.job, database(timeline), Some(found));
+        let done = self.hub.read_done(reading.job, database(timeline), Some(found));
+        done.expect("of the present server");
+    }
+
+    /// The old server lives on after a failover, and a read has gone there.
+    fn end_read_of_old(&mut self, n: usize) {
+        let Some((rows, timeline)) = &self.old else {
+            return;
+        };
+        let job = self.reading.remove(n % self.reading.len()).job;
+        let row = rows.iter().find(|r| r.id == job.task).expect("known");
+        let epoch = self.hub.epoch().cloned();
+        let found = row.found(job.from);
+        if self.hub.read_done(job, database(*timeline), Some(found)).is_err() {
+            self.stale += 1;
+        }
+        assert_eq!(self.hub.epoch().cloned(), epoch, "nothing leads back");
+        self.fail(job);
+    }
+
+    fn fail(&mut self, job: Job) {
+        if self.hub.read_failed(job).is_some() {
+            let task = self.rows.iter().position(|r| r.id == job.task);
+            self.resting.extend(task);
+        }
     }
 
     fn retry(&mut self) {
@@ -367,7 +402,8 @@ impl World {
     }
 
     fn compare(&mut self) {
-        self.hub.observe(database(self.timeline));
+        self.hub.observe(database(self.timeline)).expect("the present server");
+        self.stale = 0;
         for (id, asked) in self.hub.positions() {
             let row = self.rows.iter().find(|r| r.id == id).expect("known");
             let row = Some(Seq(row.seq));
@@ -377,9 +413,10 @@ impl World {
         }
     }
 
-    /// A standby without the last commits takes over. Connections break with the old server, so
-    /// neither reads nor notifications of the old history arrive afterwards.
+    /// A standby without the last commits takes over. Connections break, so that no notification of the
+    /// old history arrives afterwards; where it is marked as another, the old server may answer reads.
     fn fail_over(&mut self, task: usize, lost: i64, marked: bool) {
+        let before = self.rows.clone();
         let keep = usize::try_from((self.rows[task].seq - lost).max(1)).expect("positive");
         self.history[task].truncate(keep);
         if !marked {
@@ -389,14 +426,12 @@ impl World {
         self.flying.clear();
         self.told.clear();
         for reading in std::mem::take(&mut self.reading) {
-            if self.hub.read_failed(reading.job).is_some() {
-                let task = self.rows.iter().position(|r| r.id == reading.job.task);
-                self.resting.extend(task);
-            }
+            self.fail(reading.job);
         }
         if marked {
+            self.old = Some((before, self.timeline));
             self.timeline += 1;
-            self.hub.observe(database(self.timeline));
+            self.hub.observe(database(self.timeline)).expect("it leads on");
             self.resumable.clear();
         } else {
             // Without a mark, only a comparison before the next commit can tell; a client that is
