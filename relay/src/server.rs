@@ -1,5 +1,6 @@
 //! The relay's HTTP port: one path, which becomes a WebSocket for whoever may have one.
 
+mod door;
 mod doorkeeper;
 mod metrics;
 mod origin;
@@ -17,7 +18,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use knm_shared::config::Config;
 use knm_shared::forwarded::{NoNetwork, Proxies};
-use knm_shared::http::{Limits, Unserved, serve_telling};
+use knm_shared::http::{Limits, Unserved, serve_over};
 use knm_shared::session::{Identity, Token};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::metrics::ServerMetrics;
 
+use self::door::Door;
 use self::doorkeeper::{Away, Doorkeeper};
 use self::origin::Origins;
 use self::problem::Problem;
@@ -36,7 +38,7 @@ use crate::protocol::PATH;
 use crate::refusals::{Refusal, Refusals, Wanted};
 use crate::session::{self, Greeting, Visitor};
 
-/// Before the upgrade. After it, a connection counts against `relay.max_connections`.
+/// Before the upgrade; one network has no more than its share of it ([`door`]). After it, a connection counts against `relay.max_connections`.
 const LIMITS: Limits = Limits {
     connections: 2_048,
     header_timeout: Duration::from_secs(10),
@@ -110,11 +112,13 @@ impl Server {
             let (status, cause) = match unserved {
                 Unserved::SlowHead => (StatusCode::REQUEST_TIMEOUT, Cause::SlowHead),
                 Unserved::BadHead => (StatusCode::BAD_REQUEST, Cause::BadHead),
+                Unserved::Crowded => (StatusCode::SERVICE_UNAVAILABLE, Cause::TooManyConnections),
             };
             metrics.refused(status);
             complaints.about(cause, &peer);
         };
-        serve_telling(listener, service, LIMITS, tell, shutdown).await;
+        let door = Door::new(server.proxies.clone());
+        serve_over(listener, door, service, LIMITS, tell, shutdown).await;
         server.hub.with(crate::hub::Hub::close);
         server.sockets.close();
         if tokio::time::timeout(grace, server.sockets.wait()).await.is_err() {

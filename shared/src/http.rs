@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::crowd::Crowded;
+
 /// A pause after the system could not accept, long enough for descriptors to become free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -72,6 +74,8 @@ pub enum Unserved {
     SlowHead,
     /// What arrived is no HTTP, or longer than [`Limits::header_bytes`].
     BadHead,
+    /// Its network has as many connections as it may have.
+    Crowded,
 }
 
 /// What an accepted connection becomes before anything is read from it: itself, or encrypted.
@@ -118,25 +122,7 @@ pub async fn serve<F, S, B>(
     serve_over(listener, Plain, service, limits, |_, _| {}, shutdown).await;
 }
 
-/// [`serve`], which also tells of connections that never came to a request.
-pub async fn serve_telling<F, S, B>(
-    listener: TcpListener,
-    service: F,
-    limits: Limits,
-    tell: impl Fn(SocketAddr, Unserved) + Clone + Send + 'static,
-    shutdown: CancellationToken,
-) where
-    F: Fn(SocketAddr) -> S,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    serve_over(listener, Plain, service, limits, tell, shutdown).await;
-}
-
-/// [`serve_telling`] over any transport.
+/// [`serve`] over any transport, which also tells of connections that never came to a request.
 pub async fn serve_over<T, F, S, B>(
     listener: TcpListener,
     transport: T,
@@ -180,7 +166,9 @@ pub async fn serve_over<T, F, S, B>(
                 Ok(Ok(io)) => io,
                 Ok(Err(error)) => {
                     tracing::debug!(%peer, %error, "connection not opened");
-                    return tell(peer, Unserved::BadHead);
+                    let crowded = Crowded::is_behind(&error);
+                    let unserved = if crowded { Unserved::Crowded } else { Unserved::BadHead };
+                    return tell(peer, unserved);
                 }
                 Err(_elapsed) => return tell(peer, Unserved::SlowHead),
             };
@@ -372,5 +360,30 @@ mod tests {
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         assert!(answer.ends_with("\"status\":408}"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_not_taken_in_is_told_of() {
+        #[derive(Clone)]
+        struct Closed(bool);
+        impl Transport for Closed {
+            type Io = TcpStream;
+
+            async fn open(&self, _stream: TcpStream, _peer: SocketAddr) -> io::Result<TcpStream> {
+                Err(if self.0 { Crowded.into() } else { io::Error::other("no TLS") })
+            }
+        }
+        for (crowded, expected) in [(true, Unserved::Crowded), (false, Unserved::BadHead)] {
+            let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+            let address = listener.local_addr().expect("bound");
+            let (told, mut all) = tokio::sync::mpsc::unbounded_channel();
+            let tell = move |_, unserved| told.send(unserved).expect("somebody listens");
+            let never = |_| service_fn(|_| async { Ok(Response::new(Full::<Bytes>::default())) });
+            let mut server = JoinSet::new();
+            let (limits, stop) = (Limits::default(), CancellationToken::new());
+            server.spawn(serve_over(listener, Closed(crowded), never, limits, tell, stop));
+            let _client = TcpStream::connect(address).await.expect("the kernel takes it");
+            assert_eq!(all.recv().await, Some(expected));
+        }
     }
 }

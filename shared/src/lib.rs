@@ -3,12 +3,13 @@
 //! The wire and row vocabulary ([`ids`], [`status`], [`epoch`], [`notification`]) knows neither SQL
 //! nor HTTP; [`access`] is who may do what. [`config`] is read once and validated whole. [`pg`] opens and classifies connections.
 //! [`telemetry`], [`phrases`] and [`admin`] are how a process tells the world about itself, [`http`]
-//! is how it listens, and [`check`] tries out a configuration without starting anything.
+//! is how it listens ([`crowd`] is how much of that one network takes), and [`check`] tries out a configuration without starting anything.
 
 pub mod access;
 pub mod admin;
 pub mod check;
 pub mod config;
+pub mod crowd;
 pub mod epoch;
 pub mod forwarded;
 pub mod http;

@@ -1,16 +1,14 @@
 //! A connection of the API's port: encrypted if there is a certificate, counted by the network that it
 //! comes from, and given up when its other end takes nothing any more.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use knm_shared::crowd::{Counted, Crowd, Crowded};
 use knm_shared::http::Transport;
-use knm_shared::party::network;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -29,17 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Port {
     tls: Option<Tls>,
     edge: Edge,
-    open: Open,
+    crowd: Crowd,
 }
-
-/// Open connections by network.
-type Open = Arc<Mutex<HashMap<IpAddr, u32>>>;
 
 impl Port {
     /// With TLS, or without.
     #[must_use]
     pub fn new(tls: Option<Tls>, edge: Edge) -> Self {
-        Self { tls, edge, open: Open::default() }
+        Self { tls, edge, crowd: Crowd::new(OF_ADDRESS) }
     }
 
     /// Whether connections are encrypted.
@@ -48,15 +43,8 @@ impl Port {
         self.tls.is_some()
     }
 
-    fn count(&self, address: IpAddr) -> io::Result<Counted> {
-        let network = network(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(network).or_default();
-        if *count >= OF_ADDRESS && !self.edge.is_proxy(address) {
-            return Err(io::Error::other("too many connections from this address"));
-        }
-        *count += 1;
-        Ok(Counted { open: Arc::clone(&self.open), network })
+    fn count(&self, address: IpAddr) -> Result<Counted, Crowded> {
+        self.crowd.enter(address, self.edge.is_proxy(address))
     }
 }
 
@@ -70,23 +58,6 @@ impl Transport for Port {
             Some(tls) => Stream::Tls(Box::new(tls.accept(stream).await?)),
         };
         Ok(Guarded { stream, stalled: None, _counted: Some(counted) })
-    }
-}
-
-struct Counted {
-    open: Open,
-    network: IpAddr,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.network);
-            }
-        }
     }
 }
 
@@ -265,14 +236,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_network_takes_no_more_than_an_address() {
-        let port = Port::new(None, Edge::default());
-        let address = |n: u32| IpAddr::from(std::net::Ipv6Addr::from(u128::from(n)));
-        let all: Vec<_> = (0..).map_while(|n| port.count(address(n)).ok()).collect();
-        assert_eq!(all.len(), OF_ADDRESS as usize);
-    }
-
-    #[tokio::test]
     async fn one_address_takes_no_more_than_its_share() {
         let edge = Edge::new(&["10.0.0.1".into()], "").expect("a network");
         let port = Port::new(None, edge);
@@ -284,6 +247,6 @@ mod tests {
         all.remove(0);
         drop(port.count(stranger).expect("room again"));
         drop(all);
-        assert!(port.open.lock().expect("no panic").is_empty(), "nothing is kept");
+        assert!(port.crowd.is_empty(), "nothing is kept");
     }
 }

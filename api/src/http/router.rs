@@ -3,6 +3,8 @@
 //! have a word besides, under which the audit log tells of them. Whoever sends a body is asked for twice:
 //! it arrives when the client likes, and the handler acts on the rights of when it is there.
 
+mod until_sent;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use super::inflight::{InFlight, Turn, Whose};
 use super::metrics::MatchedRoute;
 use super::{Body, Problem, RequestId, Response, body, same_origin};
 use crate::audit::Record;
+use until_sent::until_sent;
 
 /// A browser that has come over TLS once comes over nothing else for a year.
 const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -291,8 +294,11 @@ async fn answer<S: Gate>(
 async fn finish<S: Gate>(state: S, call: Future, turn: Turn, trail: Trail) -> Outcome {
     let outcome = AssertUnwindSafe(call).catch_unwind().await;
     let outcome = tell(&state, &trail, outcome.unwrap_or_else(|_| Err(panicked()))).await;
-    drop(turn);
-    outcome
+    // What anybody may ask for is small, or the same bytes for everybody.
+    if trail.identity.is_none() {
+        return outcome;
+    }
+    outcome.map(|response| until_sent(response, turn))
 }
 
 async fn tell<S: Gate>(state: &S, trail: &Trail, outcome: Outcome) -> Outcome {
@@ -334,12 +340,15 @@ async fn admit<S: Gate>(
     let takes = endpoint.takes;
     match &endpoint.handler {
         Handler::Public(handler) => {
+            // Before its turn: whoever sends it slowly keeps nobody else at the same address out. It is small,
+            // and a network has only so many connections.
+            let body = receive(takes, &parts.headers, body).await?;
             let turn = state.in_flight().enter(Whose::Address(client.origin()))?;
             let (state, handler) = (state.clone(), Arc::clone(handler));
-            let call: Future = Box::pin(async move {
-                let body = receive(takes, &parts.headers, body).await?;
-                handler(state, Request { parts, body, client, params }).await
-            });
+            let call: Future =
+                Box::pin(
+                    async move { handler(state, Request { parts, body, client, params }).await },
+                );
             Ok((call, turn))
         }
         Handler::SignedIn(action, handler) => {
@@ -589,6 +598,31 @@ mod tests {
         assert_eq!(ask("viewer").await.0.status, 429, "of the same address");
         held.clear();
         assert_eq!(ask("viewer").await.0.status, 200);
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_until_it_is_read_or_dropped() {
+        let (state, router) = (State::default(), router());
+        let ask = || {
+            let request = http::Request::builder().uri("/api/things/1");
+            let request = request.header(AUTHORIZATION, "viewer").body(full(""));
+            router.dispatch(state.clone(), request.expect("a request"))
+        };
+        let mut unread = Vec::new();
+        let refused = loop {
+            let response = ask().await;
+            match response.status() {
+                StatusCode::OK => unread.push(response),
+                refused => break refused,
+            }
+        };
+        assert_eq!((refused.as_u16(), unread.len()), (429, 64));
+        let read = unread.pop().expect("one of them").into_body().collect().await;
+        assert_eq!(read.expect("in memory").to_bytes(), "\"1\"");
+        unread.push(ask().await);
+        assert_eq!(unread.last().map(Response::status), Some(StatusCode::OK));
+        unread.clear();
+        assert_eq!(ask().await.status(), StatusCode::OK);
     }
 
     #[tokio::test]

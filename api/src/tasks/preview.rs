@@ -23,7 +23,8 @@ use crate::k8s::{CallError, Pods, Right, Terms};
 mod drain;
 mod look;
 
-use look::{Places, Unseen, placed};
+use look::{Places, placed};
+pub use look::{Unseen, turn_at_nodes};
 
 /// Up to so many nodes every pod is listed, beyond it only those that stand in the way.
 const LISTED_IN_FULL: usize = 50;

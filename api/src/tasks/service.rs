@@ -68,7 +68,7 @@ impl Service {
     ///
     /// # Errors
     /// [`TaskError`], as for [`Service::submit`], but for the role: a preview says which one it takes.
-    /// `Unavailable` when too many ask about the pods of whole clusters.
+    /// `Unavailable` when too many ask about pods.
     pub async fn preview(
         &self,
         identity: &Identity,

@@ -14,6 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::door::Visiting;
 use super::problem::Problem;
 use crate::session::{MAX_MESSAGE, Socket, Traffic};
 
@@ -83,13 +84,14 @@ pub(super) enum UpgradeError {
 /// The TCP socket itself: hyper's layers and buffers go, which matters for thousands of idle ones.
 pub(super) async fn socket(upgrade: OnUpgrade) -> Result<Socket, UpgradeError> {
     let upgraded = upgrade.await?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| UpgradeError::Io)?;
+    let parts =
+        upgraded.downcast::<TokioIo<Visiting<TcpStream>>>().map_err(|_| UpgradeError::Io)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    let stream = parts.io.into_inner();
+    let stream = parts.io.into_inner().into_inner();
     if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
         tracing::debug!(%error, "slow clients get more and smaller steps");
     }

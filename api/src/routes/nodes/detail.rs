@@ -11,11 +11,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{NodeView, cluster, known};
+use crate::clusters::Cluster;
 use crate::http::query::Query;
 use crate::http::router::Outcome;
 use crate::http::{Problem, Request, json, problem};
 use crate::routes::State;
 use crate::tasks::pods::controller;
+use crate::tasks::preview::{Unseen, turn_at_nodes};
 use crate::tasks::view::HistoryView;
 
 /// A node with all that is known of it.
@@ -116,9 +118,8 @@ pub async fn detail(state: State, request: Request, _identity: Identity) -> Outc
     let mut warnings = Vec::new();
     let mut pods = None;
     if wants_pods {
-        let (calls, terms) = state.tasks.pods(&cluster);
-        match calls.on_node(name, "", &terms).await {
-            Ok(found) => pods = Some(pod_views(&found)),
+        match look_at_pods(&state, &cluster, name).await {
+            Ok(found) => pods = Some(found),
             Err(error) => warnings.push(format!("the pods could not be listed: {error}")),
         }
     }
@@ -127,6 +128,18 @@ pub async fn detail(state: State, request: Request, _identity: Identity) -> Outc
         Vec::new()
     });
     json(StatusCode::OK, &NodeDetail::of(&node, pods, history, warnings))
+}
+
+/// The list itself is gone when the turn ends: what is shown of it is little.
+async fn look_at_pods(
+    state: &State,
+    cluster: &Cluster,
+    node: &str,
+) -> Result<Vec<PodView>, Unseen> {
+    let _turn = turn_at_nodes().await?;
+    let (calls, terms) = state.tasks.pods(cluster);
+    let found = calls.on_node(node, "", &terms).await?;
+    Ok(pod_views(&found))
 }
 
 impl NodeDetail {
