@@ -261,6 +261,25 @@ async fn a_token_ends_itself_and_nothing_else() {
         let answer = lost.send(method.clone(), path, &[], "").await.expect("answers");
         assert_eq!(refusal(&answer).0, 403, "{method} {path}");
     }
+    // It makes no user that outlives it, and lets itself in as nobody else.
+    app.account("jane", Role::Admin).await;
+    let users = api.get("/api/v1/users").await.expect("answers").ok().expect("a list");
+    let users = users["users"].as_array().expect("a list");
+    let jane = users.iter().find(|user| user["username"] == "jane").expect("an account");
+    let jane = format!("/api/v1/users/{}", jane["id"].as_str().expect("an id"));
+    for (method, path, body) in [
+        (
+            Method::POST,
+            "/api/v1/users".to_owned(),
+            json!({"username": "mallory", "password": PASSWORD, "role": "admin"}),
+        ),
+        (Method::PATCH, jane.clone(), json!({"role": "viewer"})),
+        (Method::POST, format!("{jane}/password"), json!({"password": PASSWORD})),
+    ] {
+        let answer = lost.send(method.clone(), &path, &[JSON], body.to_string()).await;
+        assert_eq!(refusal(&answer.expect("answers")).0, 403, "{method} {path}");
+    }
+    assert_eq!(app.count("users WHERE username = 'mallory'").await, 0);
     for api in [&api, &other] {
         assert_eq!(api.get(me).await.expect("answers").status, 200);
     }
