@@ -15,7 +15,6 @@ pub mod clock;
 pub mod complaint;
 pub mod db;
 pub mod feed;
-pub mod history;
 pub mod hub;
 pub mod listener;
 mod metrics;

@@ -39,6 +39,13 @@ impl DatabaseEpoch {
     pub const fn new(system: i64, timeline: i32, database: i64, table: i64) -> Self {
         Self { system, timeline, database, table }
     }
+
+    /// Whether a promotion has led from this to `other`. Whoever is still in this one then is a server
+    /// that has been succeeded, or else it was reset to what it was before.
+    #[must_use]
+    pub const fn precedes(self, other: Self) -> bool {
+        self.system == other.system && self.timeline < other.timeline
+    }
 }
 
 /// The name of one history, as cursors carry it. Opaque: only equality means anything.
@@ -138,6 +145,15 @@ mod tests {
             assert_ne!(Epoch::of(DB), Epoch::of(other));
         }
         assert_ne!(Epoch::diverged(DB), Epoch::diverged(DB));
+    }
+
+    #[test]
+    fn a_promotion_leads_on_and_another_server_does_neither() {
+        let (first, second) = (DB, DatabaseEpoch { timeline: 2, ..DB });
+        assert!(first.precedes(second) && !second.precedes(first) && !first.precedes(first));
+        let other = DatabaseEpoch { system: 9, ..DB };
+        assert!(!other.precedes(second) && !second.precedes(other));
+        assert_ne!(Epoch::diverged(first), Epoch::of(first));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! What the relay asks about the server itself.
 
-use knm_shared::epoch::EPOCH_COLUMNS;
+use knm_shared::epoch::{DatabaseEpoch, EPOCH_COLUMNS};
 use tokio_postgres::Row;
 
 use super::marks::epoch;
 use super::{Db, DbError, settle, timely};
-use crate::history::History;
 
 /// One row with the marks of the database's history.
 pub const EPOCH_SQL: fn() -> String = || format!("SELECT {EPOCH_COLUMNS}");
@@ -14,7 +13,7 @@ pub const EPOCH_SQL: fn() -> String = || format!("SELECT {EPOCH_COLUMNS}");
 ///
 /// # Errors
 /// When it is another.
-pub fn epoch_of(row: &Row) -> Result<History, tokio_postgres::Error> {
+pub fn epoch_of(row: &Row) -> Result<DatabaseEpoch, tokio_postgres::Error> {
     epoch(row)
 }
 
@@ -38,7 +37,7 @@ impl Db {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn epoch(&self) -> Result<History, DbError> {
+    pub async fn epoch(&self) -> Result<DatabaseEpoch, DbError> {
         let client = self.client().await?;
         let result = timely(client.query_typed_one(&EPOCH_SQL(), &[])).await;
         Ok(epoch(&settle(client, result)?)?)

@@ -1,6 +1,6 @@
 //! A user's own tasks.
 
-use knm_shared::epoch::EPOCH_COLUMNS;
+use knm_shared::epoch::{DatabaseEpoch, EPOCH_COLUMNS};
 use knm_shared::ids::UserId;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::marks::{MARKS, epoch};
 use super::rows::{HEAD_COLUMNS, head};
 use super::{Db, DbError, settle, timely};
-use crate::history::History;
 use crate::hub::ListQuery;
 use crate::protocol::Head;
 
@@ -26,7 +25,7 @@ impl Db {
         &self,
         user: UserId,
         query: &ListQuery,
-    ) -> Result<(History, Vec<Head>), DbError> {
+    ) -> Result<(DatabaseEpoch, Vec<Head>), DbError> {
         let ids: Vec<Uuid>;
         let (wanted, second): (_, (&(dyn ToSql + Sync), Type)) = match query {
             ListQuery::Whole => (

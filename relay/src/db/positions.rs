@@ -1,20 +1,19 @@
 //! One question about all followed tasks: whose row is not where the hub is?
 
-use knm_shared::epoch::EPOCH_COLUMNS;
+use knm_shared::epoch::{DatabaseEpoch, EPOCH_COLUMNS};
 use knm_shared::ids::{Seq, TaskId};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::marks::{MARKS, epoch};
 use super::{Db, DbError, settle, timely};
-use crate::history::History;
 use crate::hub::Behind;
 
 /// The answer.
 #[derive(Debug)]
 pub struct Positions {
     /// In which history.
-    pub db: History,
+    pub db: DatabaseEpoch,
     /// The tasks whose rows are elsewhere.
     pub behind: Vec<Behind>,
 }

@@ -1,6 +1,6 @@
 //! What changed in a task since a sequence number: head and items of one statement.
 
-use knm_shared::epoch::EPOCH_COLUMNS;
+use knm_shared::epoch::{DatabaseEpoch, EPOCH_COLUMNS};
 use knm_shared::ids::{Ordinal, Seq, TaskId};
 use knm_shared::status::ItemStatus;
 use tokio_postgres::Row;
@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::marks::{MARKS, epoch};
 use super::rows::{HEAD_COLUMNS, HEAD_LEN, head};
 use super::{Db, DbError, settle, timely};
-use crate::history::History;
 use crate::hub::Found;
 use crate::protocol::ItemRow;
 
@@ -18,7 +17,7 @@ use crate::protocol::ItemRow;
 #[derive(Debug)]
 pub struct TaskRead {
     /// In which history.
-    pub db: History,
+    pub db: DatabaseEpoch,
     /// The task, unless there is none.
     pub found: Option<Found>,
 }

@@ -135,6 +135,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use knm_shared::access::Access;
+    use knm_shared::epoch::DatabaseEpoch;
     use knm_shared::ids::UserId;
     use knm_shared::session::Role;
     use prometheus::Registry;
@@ -142,7 +143,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::history::History;
     use crate::hub::{Frame, Hub, HubMetrics, Next, Owner};
     use crate::protocol::{ErrorCode, Mode, ModeKind};
 
@@ -158,7 +158,7 @@ mod tests {
             poll_interval_ms: None,
         };
         let hub = HubHandle::new(Hub::new(mode, 1, hub_metrics));
-        let db = History::new(1, 1, 2, 3);
+        let db = DatabaseEpoch::new(1, 1, 2, 3);
         hub.with(|hub| hub.enter(db));
         let owner = Owner { session: Uuid::nil(), user: UserId(Uuid::nil()) };
         let (access, wake) = (Access::everywhere(Role::Viewer), Arc::new(Notify::new()));

@@ -7,11 +7,10 @@
 //! - the listener, when it has just connected: a new connection leads where the name leads now;
 //! - reads, when nothing else has been answered for so long that every connection is a new one.
 
-use knm_shared::epoch::Epoch;
+use knm_shared::epoch::{DatabaseEpoch, Epoch};
 use knm_shared::ids::TaskId;
 
 use super::Hub;
-use crate::history::History;
 
 /// Answers in a row. Each costs the pool its idle connections, and it has fewer than half as many: none of
 /// those that brought the last answers had been open when the first came.
@@ -20,14 +19,14 @@ const INSISTENCE: u32 = 10;
 /// The present history: what the database says of itself, and our name for it.
 #[derive(Debug)]
 pub(super) struct Known {
-    db: History,
+    db: DatabaseEpoch,
     pub(super) epoch: Epoch,
     /// Answers from an earlier one since the last from this.
     stale: u32,
 }
 
 impl Known {
-    const fn new(db: History, epoch: Epoch) -> Self {
+    const fn new(db: DatabaseEpoch, epoch: Epoch) -> Self {
         Self { db, epoch, stale: 0 }
     }
 }
@@ -46,7 +45,7 @@ impl Hub {
 
     /// Whether this is the present history.
     #[must_use]
-    pub fn is_in(&self, db: History) -> bool {
+    pub fn is_in(&self, db: DatabaseEpoch) -> bool {
         self.epoch.as_ref().is_some_and(|known| known.db == db)
     }
 
@@ -54,7 +53,7 @@ impl Hub {
     ///
     /// # Errors
     /// When the hub is in a later one, and stays there.
-    pub fn observe(&mut self, db: History) -> Result<(), Stale> {
+    pub fn observe(&mut self, db: DatabaseEpoch) -> Result<(), Stale> {
         if let Some(known) = &mut self.epoch {
             if known.db == db {
                 known.stale = 0;
@@ -70,21 +69,21 @@ impl Hub {
     }
 
     /// Takes note of what the database says its history is, over a connection that has just been opened.
-    pub fn enter(&mut self, db: History) {
+    pub fn enter(&mut self, db: DatabaseEpoch) {
         match &self.epoch {
             Some(known) if known.db == db => {}
             Some(_) => {
                 self.metrics.resyncs.epoch.inc();
-                self.start_epoch(Known::new(db, db.epoch()));
+                self.start_epoch(Known::new(db, Epoch::of(db)));
             }
-            None => self.epoch = Some(Known::new(db, db.epoch())),
+            None => self.epoch = Some(Known::new(db, Epoch::of(db))),
         }
     }
 
     /// A row has fallen behind although the database claims the same history.
-    pub(super) fn diverge(&mut self, db: History) {
+    pub(super) fn diverge(&mut self, db: DatabaseEpoch) {
         self.metrics.resyncs.diverged.inc();
-        self.start_epoch(Known::new(db, db.diverged()));
+        self.start_epoch(Known::new(db, Epoch::diverged(db)));
     }
 
     fn start_epoch(&mut self, known: Known) {

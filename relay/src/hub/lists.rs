@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use knm_shared::access::Action;
+use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::ids::{TaskId, UserId};
 use knm_shared::notification::Notification;
 
 use super::frame::Frame;
 use super::{ConnId, Hub, Stale};
-use crate::history::History;
 use crate::protocol::{Head, Progress};
 
 /// How much a list may outgrow what was read before it is read whole again.
@@ -268,7 +268,12 @@ impl Hub {
     ///
     /// # Errors
     /// When it counts for nothing: the read has failed then.
-    pub fn list_done(&mut self, job: &ListJob, db: History, heads: Vec<Head>) -> Result<(), Stale> {
+    pub fn list_done(
+        &mut self,
+        job: &ListJob,
+        db: DatabaseEpoch,
+        heads: Vec<Head>,
+    ) -> Result<(), Stale> {
         if self.list_in_flight(job).is_some() {
             self.observe(db)?;
         }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::ids::{Seq, TaskId};
 
 use super::answer::{Answer, Found};
 use super::session::Position;
 use super::step::{Changes, Step};
 use super::{ConnId, Hub, Stale};
-use crate::history::History;
 use crate::protocol::ErrorCode;
 
 /// Whether a task is being read. Each state lasts until the feed reports.
@@ -92,7 +92,12 @@ impl Hub {
     ///
     /// # Errors
     /// When it counts for nothing: the read has failed then.
-    pub fn read_done(&mut self, job: Job, db: History, found: Option<Found>) -> Result<(), Stale> {
+    pub fn read_done(
+        &mut self,
+        job: Job,
+        db: DatabaseEpoch,
+        found: Option<Found>,
+    ) -> Result<(), Stale> {
         if self.in_flight(job).is_some() {
             self.observe(db)?;
             // In another history, all reads begin anew.
@@ -106,7 +111,7 @@ impl Hub {
     fn take_in(
         &mut self,
         job: Job,
-        db: History,
+        db: DatabaseEpoch,
         found: Option<Found>,
         floor: Option<Seq>,
         again: bool,

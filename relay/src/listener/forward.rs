@@ -12,6 +12,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::ids::UserId;
 use knm_shared::notification::{DecodeError, Notification, Revocation};
 use knm_shared::phrases::FORWARDED;
@@ -21,7 +22,6 @@ use tokio::sync::Notify;
 use super::heart::SenderId;
 use super::metrics::ListenerMetrics;
 use crate::clock::DatabaseClock;
-use crate::history::History;
 use crate::hub::HubHandle;
 
 /// What other versions most likely say as well.
@@ -39,7 +39,7 @@ pub(super) struct Forward {
     /// The sessions of our own role, as of the last heartbeat.
     ours: HashSet<SenderId>,
     /// The history of the server that is listened to, once it has told.
-    history: Option<History>,
+    history: Option<DatabaseEpoch>,
     stranger: Arc<Notify>,
 }
 
@@ -62,7 +62,7 @@ impl Forward {
     }
 
     /// Whether the server that is listened to is in this history, and the hub as well.
-    pub(super) fn is_in(&self, db: History) -> bool {
+    pub(super) fn is_in(&self, db: DatabaseEpoch) -> bool {
         self.history == Some(db) && self.hub.with(|hub| hub.is_in(db))
     }
 
@@ -73,7 +73,7 @@ impl Forward {
     }
 
     /// The server is in this history.
-    pub(super) fn epoch(&mut self, db: History) {
+    pub(super) fn epoch(&mut self, db: DatabaseEpoch) {
         self.history = Some(db);
         self.hub.with(|hub| hub.enter(db));
     }
@@ -163,8 +163,8 @@ mod tests {
 
     const SENDER: SenderId = 7;
 
-    fn database(timeline: i32) -> History {
-        History::new(1, timeline, 2, 3)
+    fn database(timeline: i32) -> DatabaseEpoch {
+        DatabaseEpoch::new(1, timeline, 2, 3)
     }
 
     #[test]

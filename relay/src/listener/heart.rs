@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use knm_shared::epoch::EPOCH_COLUMNS;
+use knm_shared::epoch::{DatabaseEpoch, EPOCH_COLUMNS};
 use knm_shared::pg::{ConnectError, Connector, Single, describe};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -12,7 +12,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::DatabaseClock;
 use crate::db::{MARKS, epoch_of};
-use crate::history::History;
 
 /// How long a heartbeat may take until its commit is acknowledged.
 const COMMIT: Duration = Duration::from_secs(3);
@@ -32,7 +31,7 @@ pub(super) struct Pulse {
     /// The sessions of our own role on this database.
     pub(super) ours: Vec<SenderId>,
     /// The history that the heartbeat was written in.
-    pub(super) history: History,
+    pub(super) history: DatabaseEpoch,
     /// It takes no rows, and so no progress: not the server to listen to, although it lets one notify.
     pub(super) read_only: bool,
 }

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
+use knm_shared::epoch::DatabaseEpoch;
 use knm_shared::notification::{CHANNEL, REVOKED_CHANNEL};
 use knm_shared::pg::{ConnectErrorKind, Connection, describe};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -13,7 +14,6 @@ use tokio_postgres::{AsyncMessage, Client, Notification};
 use super::forward::Forward;
 use super::heart::BeatId;
 use crate::db::{EPOCH_SQL, epoch_of};
-use crate::history::History;
 
 /// LISTEN and the first questions take a healthy server no longer.
 const SETUP: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl Wire {
     /// Asks which history this is, then subscribes to the channels. The history cannot change while
     /// the connection lives, and in this order `pg_stat_activity` shows who listens: LISTEN stays the
     /// session's last statement.
-    pub(super) async fn listen(&mut self, forward: &mut Forward) -> Result<History, Lost> {
+    pub(super) async fn listen(&mut self, forward: &mut Forward) -> Result<DatabaseEpoch, Lost> {
         let Self { client, connection, channel, heard } = self;
         let setup = async {
             // Unix sockets and some poolers do not know these; the listener works without them.

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use knm_shared::epoch::Cursor;
+use knm_shared::epoch::{Cursor, DatabaseEpoch};
 use knm_shared::ids::{Seq, TaskId, UserId};
 use knm_shared::notification::{ItemChange, Notification};
 use knm_shared::status::{Counts, ItemStatus, TaskStatus};
 use uuid::Uuid;
 
-use crate::history::History;
 use crate::hub::{Answer, Found, Frame};
 use crate::protocol::{Head, ItemRow, PAGE_ITEMS, Progress};
 
@@ -103,8 +102,8 @@ impl Row {
     }
 }
 
-pub(super) fn database(timeline: i32) -> History {
-    History::new(1, timeline, 2, 3)
+pub(super) fn database(timeline: i32) -> DatabaseEpoch {
+    DatabaseEpoch::new(1, timeline, 2, 3)
 }
 
 /// What a client has of one task, and the promises made to it.

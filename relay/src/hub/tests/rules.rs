@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use knm_shared::access::{Access, Reach};
-use knm_shared::epoch::Cursor;
+use knm_shared::epoch::{Cursor, Epoch};
 use knm_shared::ids::{Seq, TaskId};
 use knm_shared::notification::{Notification, Revocation};
 use knm_shared::session::Role;
@@ -307,7 +307,7 @@ fn what_a_succeeded_server_answers_counts_for_nothing() {
 #[test]
 fn an_earlier_history_comes_back_with_a_new_connection_or_if_there_is_no_other() {
     let mut hub = hub();
-    let (first, second) = (hub.epoch().cloned(), database(2).epoch());
+    let (first, second) = (hub.epoch().cloned(), Epoch::of(database(2)));
     for _ in 0..3 {
         hub.observe(database(2)).expect("it leads on");
         assert_eq!(hub.epoch(), Some(&second));
